@@ -1,0 +1,130 @@
+"""Configurations: what the weights need, never a learning rate or a path."""
+
+from typing import Any
+
+from transformers import CONFIG_MAPPING, PretrainedConfig
+
+AUDIO_POOLINGS = ("layer_weighted_mean", "pooler")
+TEXT_POOLINGS = ("mean", "cls", "layer_weighted_mean")
+LAYER_WEIGHTS = ("softmax", "raw")
+
+
+class EcapaTdnnConfig(PretrainedConfig):
+    """An ECAPA-TDNN speaker encoder.
+
+    Args:
+        num_mel_bins: M, height of the log-mel input.
+        channels: C, width of the convolutional blocks; a multiple of `res2net_scale`.
+        mfa_channels: width of the multi-layer feature aggregation.
+        kernel_sizes: of the first block and the SE-Res2Net blocks after it.
+        dilations: one a kernel size.
+        res2net_scale: number of groups that a Res2Net convolution passes through one after another.
+        se_channels: bottleneck of squeeze-and-excitation.
+        attention_channels: bottleneck of the attentive statistics pooling.
+        hidden_size: E, size of the embedding.
+
+    Source: Desplanques, Thienpondt and Demuynck, "ECAPA-TDNN", Interspeech 2020.
+    """
+
+    model_type = "raclap_ecapa_tdnn"
+
+    def __init__(
+        self,
+        num_mel_bins: int = 80,
+        channels: int = 512,
+        mfa_channels: int = 1536,
+        kernel_sizes: tuple[int, ...] = (5, 3, 3, 3),
+        dilations: tuple[int, ...] = (1, 2, 3, 4),
+        res2net_scale: int = 8,
+        se_channels: int = 128,
+        attention_channels: int = 128,
+        hidden_size: int = 192,
+        **kwargs: Any,
+    ):
+        if channels % res2net_scale:
+            raise ValueError(f"channels ({channels}) must be a multiple of res2net_scale ({res2net_scale})")
+        if len(kernel_sizes) != len(dilations):
+            raise ValueError(f"kernel_sizes {kernel_sizes} and dilations {dilations} differ in length")
+        self.num_mel_bins = num_mel_bins
+        self.channels = channels
+        self.mfa_channels = mfa_channels
+        self.kernel_sizes = list(kernel_sizes)
+        self.dilations = list(dilations)
+        self.res2net_scale = res2net_scale
+        self.se_channels = se_channels
+        self.attention_channels = attention_channels
+        self.hidden_size = hidden_size
+        super().__init__(**kwargs)
+
+
+class RaClapConfig(PretrainedConfig):
+    """Two towers, how each is pooled and projected, and the temperature.
+
+    Args:
+        audio_config: configuration (or its dict) of any transformers speech encoder, or an `EcapaTdnnConfig`.
+        text_config: configuration (or its dict) of any transformers text encoder.
+        projection_dim: D, size of the joint space.
+        audio_pooling: `layer_weighted_mean` (Eq. 2) or `pooler` (the encoder's own utterance embedding). None takes
+            `pooler` for speaker encoders and Eq. 2 for all others.
+        text_pooling: `mean` over tokens, `cls` (first token) or `layer_weighted_mean`.
+        layer_weights: `softmax` (weights sum to one, equal at start) or `raw` (free numbers, 1/L at start).
+        logit_scale_init: inverse of the starting temperature 0.07.
+        logit_scale_max: the scale is kept in [1, this].
+
+    Raises:
+        ValueError: a tower is missing or a choice is unknown.
+
+    Source: RA-CLAP sections 2.1 and 3.2.
+    """
+
+    model_type = "raclap"
+    is_composition = True
+
+    def __init__(
+        self,
+        audio_config: PretrainedConfig | dict | None = None,
+        text_config: PretrainedConfig | dict | None = None,
+        projection_dim: int = 512,
+        audio_pooling: str | None = None,
+        text_pooling: str = "mean",
+        layer_weights: str = "softmax",
+        logit_scale_init: float = 1 / 0.07,
+        logit_scale_max: float = 100.0,
+        **kwargs: Any,
+    ):
+        self.audio_config = _tower_config(audio_config, default="wavlm")
+        self.text_config = _tower_config(text_config, default="roberta")
+        # Pooling reads every layer: a dropped layer leaves no hidden state behind.
+        for tower in (self.audio_config, self.text_config):
+            if getattr(tower, "layerdrop", 0.0):
+                tower.layerdrop = 0.0
+        if audio_pooling is None:
+            is_speaker_encoder = self.audio_config.model_type == EcapaTdnnConfig.model_type
+            audio_pooling = "pooler" if is_speaker_encoder else "layer_weighted_mean"
+        self.projection_dim = projection_dim
+        self.audio_pooling = _one_of("audio_pooling", audio_pooling, AUDIO_POOLINGS)
+        self.text_pooling = _one_of("text_pooling", text_pooling, TEXT_POOLINGS)
+        self.layer_weights = _one_of("layer_weights", layer_weights, LAYER_WEIGHTS)
+        if not 1.0 <= logit_scale_init <= logit_scale_max:
+            raise ValueError(f"logit_scale_init {logit_scale_init} is not between 1 and {logit_scale_max}")
+        self.logit_scale_init = logit_scale_init
+        self.logit_scale_max = logit_scale_max
+        super().__init__(**kwargs)
+
+
+def _tower_config(config: PretrainedConfig | dict | None, default: str) -> PretrainedConfig:
+    if config is not None and not isinstance(config, dict):
+        return config
+    fields = dict(config or {})
+    model_type = fields.pop("model_type", default)
+    if model_type == EcapaTdnnConfig.model_type:
+        return EcapaTdnnConfig(**fields)
+    if model_type not in CONFIG_MAPPING:
+        raise ValueError(f"model_type '{model_type}' is no encoder that this version of transformers knows")
+    return CONFIG_MAPPING[model_type](**fields)
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise ValueError(f"{name} '{value}' is not one of {', '.join(known)}")
+    return value

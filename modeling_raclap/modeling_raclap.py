@@ -1,0 +1,343 @@
+"""RA-CLAP: a speech tower, a text tower, their projections and a contrastive head.
+
+Shapes: B items, S samples, F frames, M mel bins, N tokens, D joint size.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from transformers import AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.utils import ModelOutput, can_return_tuple
+
+from .configuration_raclap import EcapaTdnnConfig, RaClapConfig
+from .losses_raclap import info_nce
+from .pooling_raclap import LayerWeightedMean, mask_group_norm, masked_mean, with_mask
+from .speaker_encoders_raclap import EcapaTdnnModel
+
+
+@dataclass
+class RaClapOutput(ModelOutput):
+    """What `RaClapModel` returns; what was not asked for is None.
+
+    Attributes:
+        loss: scalar, symmetric InfoNCE, with `return_loss=True`.
+        logits_per_audio: (B_audio, B_text) cosines times `logit_scale`.
+        logits_per_text: its transpose.
+        text_embeds: (B_text, D) unit vectors.
+        audio_embeds: (B_audio, D) unit vectors.
+        text_model_output, audio_model_output: outputs of the towers.
+    """
+
+    loss: Tensor | None = None
+    logits_per_audio: Tensor | None = None
+    logits_per_text: Tensor | None = None
+    text_embeds: Tensor | None = None
+    audio_embeds: Tensor | None = None
+    text_model_output: ModelOutput | None = None
+    audio_model_output: ModelOutput | None = None
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        """All present fields, nested outputs as tuples."""
+        return tuple(v.to_tuple() if isinstance(v, ModelOutput) else v for v in self.values())
+
+
+class Projection(nn.Module):
+    """Two linear layers with a ReLU between them: (B, H) to (B, D)."""
+
+    def __init__(self, in_features: int, out_features: int):
+        super().__init__()
+        self.linear1 = nn.Linear(in_features, out_features)
+        self.linear2 = nn.Linear(out_features, out_features)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Projects pooled tower outputs."""
+        return self.linear2(torch.relu(self.linear1(pooled)))
+
+
+class RaClapModel(PreTrainedModel):
+    """Embeds speech and descriptions of its style in one space.
+
+    Args:
+        config: both towers and how they are joined.
+
+    Source: RA-CLAP section 2.1.
+    """
+
+    config_class = RaClapConfig
+    base_model_prefix = "raclap"
+    main_input_name = "input_ids"
+    input_modalities = ("audio", "text")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    # Layers that one device must hold whole; WavLM does not declare its own.
+    _no_split_modules = [  # noqa: RUF012
+        "WavLMEncoderLayer",
+        "WavLMEncoderLayerStableLayerNorm",
+        "ParametrizedConv1d",
+        "SeRes2NetBlock",
+    ]
+
+    def __init__(self, config: RaClapConfig):
+        super().__init__(config)
+        self.audio_model = _build_tower(config.audio_config)
+        self.text_model = _build_tower(config.text_config, add_pooling_layer=False)
+        self._masks_group_norm = mask_group_norm(self.audio_model)
+        if config.audio_pooling == "layer_weighted_mean":
+            self.audio_pooling = LayerWeightedMean(_num_layers(config.audio_config), config.layer_weights)
+        if config.text_pooling == "layer_weighted_mean":
+            self.text_pooling = LayerWeightedMean(_num_layers(config.text_config), config.layer_weights)
+        self.audio_projection = Projection(config.audio_config.hidden_size, config.projection_dim)
+        self.text_projection = Projection(config.text_config.hidden_size, config.projection_dim)
+        self.log_logit_scale = nn.Parameter(torch.tensor(math.log(config.logit_scale_init)))
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, RaClapModel):
+            init.constant_(module.log_logit_scale, math.log(self.config.logit_scale_init))
+        elif isinstance(module, LayerWeightedMean):
+            init.constant_(module.layer_logits, module.start)
+        elif isinstance(module, nn.Linear):
+            init.xavier_uniform_(module.weight)
+            init.zeros_(module.bias)
+        else:
+            super()._init_weights(module)
+
+    @classmethod
+    def from_speech_text_pretrained(
+        cls,
+        speech: str | PreTrainedModel,
+        text: str | PreTrainedModel,
+        dtype: torch.dtype = torch.float32,
+        **config_kwargs: Any,
+    ) -> "RaClapModel":
+        """Joins two pretrained encoders by fresh projections.
+
+        Args:
+            speech: a speech encoder: Hub name, folder, or a loaded model.
+            text: a text encoder, likewise.
+            dtype: of all weights; one for both towers, whatever they were saved in.
+            **config_kwargs: further fields of `RaClapConfig`.
+
+        Returns:
+            The model, in eval mode. SpecAugment inside the speech tower is switched off: it fails on short clips.
+        """
+        audio_model = _pretrained(speech, dtype, mask_time_prob=0.0, mask_feature_prob=0.0, layerdrop=0.0)
+        text_model = _pretrained(text, dtype)
+        config = RaClapConfig(audio_config=audio_model.config, text_config=text_model.config, **config_kwargs)
+        model = cls(config).to(dtype)
+        _take_weights(model.audio_model, audio_model)
+        _take_weights(model.text_model, text_model)
+        return model.eval()
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """Inverse temperature, scalar."""
+        return self.log_logit_scale.exp()
+
+    @torch.no_grad()
+    def clamp_logit_scale_(self) -> None:
+        """Puts the scale back into [1, logit_scale_max]; for the training loop, after every step, in log space."""
+        self.log_logit_scale.clamp_(0.0, math.log(self.config.logit_scale_max))
+
+    @property
+    def layer_weights(self) -> dict[str, Tensor]:
+        """α of Eq. (2) for each tower that has it: modality to (L,)."""
+        pools = {"audio": getattr(self, "audio_pooling", None), "text": getattr(self, "text_pooling", None)}
+        return {name: pool.weights.detach() for name, pool in pools.items() if pool is not None}
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The text tower's token embeddings."""
+        return self.text_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replaces the text tower's token embeddings."""
+        self.text_model.set_input_embeddings(value)
+
+    @can_return_tuple
+    def get_text_features(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        **kwargs: Any,
+    ) -> tuple | BaseModelOutputWithPooling:
+        """Embeds captions.
+
+        Args:
+            input_ids: (B, N).
+            attention_mask: (B, N), 1 where real.
+            token_type_ids: (B, N), for towers that use them.
+            **kwargs: passed to the text tower (`output_hidden_states`, `output_attentions`).
+
+        Returns:
+            The tower's output, its `pooler_output` replaced by the (B, D) unit embeddings.
+        """
+        if token_type_ids is not None:
+            kwargs["token_type_ids"] = token_type_ids
+        weighted = self.config.text_pooling == "layer_weighted_mean"
+        if weighted:
+            kwargs["output_hidden_states"] = True
+        output = self.text_model(input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **kwargs)
+        if weighted:
+            pooled = self.text_pooling(output.hidden_states, attention_mask)
+        elif self.config.text_pooling == "cls":
+            pooled = output.last_hidden_state[:, 0]
+        else:
+            pooled = masked_mean(output.last_hidden_state, attention_mask)
+        return _with_embedding(output, F.normalize(self.text_projection(pooled), dim=-1))
+
+    @can_return_tuple
+    def get_audio_features(
+        self,
+        input_values: Tensor | None = None,
+        input_features: Tensor | None = None,
+        audio_attention_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> tuple | BaseModelOutputWithPooling:
+        """Embeds clips.
+
+        Args:
+            input_values: (B, S) waveforms, for towers that read samples.
+            input_features: (B, F, M) log-mel frames, for towers that read those.
+            audio_attention_mask: (B, S) or (B, F), 1 where real.
+            **kwargs: passed to the audio tower (`output_hidden_states`, `output_attentions`).
+
+        Returns:
+            The tower's output, its `pooler_output` replaced by the (B, D) unit embeddings.
+
+        Raises:
+            ValueError: not exactly one of `input_values` and `input_features` is given.
+        """
+        if (input_values is None) == (input_features is None):
+            raise ValueError("pass either input_values or input_features")
+        weighted = self.config.audio_pooling == "layer_weighted_mean"
+        if weighted:
+            kwargs["output_hidden_states"] = True
+        if input_values is None:
+            inputs = {"input_features": input_features}
+        elif self._masks_group_norm:
+            inputs = {"input_values": with_mask(input_values, audio_attention_mask)}
+        else:
+            inputs = {"input_values": input_values}
+        output = self.audio_model(**inputs, attention_mask=audio_attention_mask, return_dict=True, **kwargs)
+        pooled = self._pool_layers(output, audio_attention_mask) if weighted else output.pooler_output
+        return _with_embedding(output, F.normalize(self.audio_projection(pooled), dim=-1))
+
+    def _pool_layers(self, output: ModelOutput, sample_mask: Tensor | None) -> Tensor:
+        # The last recorded state of pre-norm encoders comes before the final LayerNorm; the output after it.
+        layers = (*output.hidden_states[:-1], output.last_hidden_state)
+        mask = sample_mask
+        if sample_mask is not None and sample_mask.shape[1] != layers[0].shape[1]:
+            mask = self.audio_model._get_feature_vector_attention_mask(layers[0].shape[1], sample_mask)
+        return self.audio_pooling(layers, mask)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        input_values: Tensor | None = None,
+        input_features: Tensor | None = None,
+        audio_attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        return_loss: bool | None = None,
+        **kwargs: Any,
+    ) -> tuple | RaClapOutput:
+        """Embeds what is given and, with both modalities, compares them.
+
+        Args:
+            input_ids, attention_mask, token_type_ids: captions, (B_text, N).
+            input_values, input_features, audio_attention_mask: clips, as in `get_audio_features`.
+            return_loss: also compute symmetric InfoNCE; clip i must then belong to caption i.
+            **kwargs: passed to both towers.
+
+        Returns:
+            See `RaClapOutput`.
+
+        Raises:
+            ValueError: no modality is given, or `return_loss` with unequal numbers of clips and captions.
+        """
+        has_audio = input_values is not None or input_features is not None
+        if input_ids is None and not has_audio:
+            raise ValueError("pass input_ids, audio inputs, or both")
+        text = audio = None
+        if input_ids is not None:
+            text = self.get_text_features(input_ids, attention_mask, token_type_ids, return_dict=True, **kwargs)
+        if has_audio:
+            audio = self.get_audio_features(
+                input_values, input_features, audio_attention_mask, return_dict=True, **kwargs
+            )
+        logits = loss = None
+        if text is not None and audio is not None:
+            logits = self.logit_scale * audio.pooler_output @ text.pooler_output.T
+        if return_loss:
+            if logits is None or logits.shape[0] != logits.shape[1]:
+                raise ValueError("return_loss needs as many clips as captions")
+            loss = info_nce(audio.pooler_output, text.pooler_output, self.logit_scale)
+        return RaClapOutput(
+            loss=loss,
+            logits_per_audio=logits,
+            logits_per_text=None if logits is None else logits.T,
+            text_embeds=None if text is None else text.pooler_output,
+            audio_embeds=None if audio is None else audio.pooler_output,
+            text_model_output=text,
+            audio_model_output=audio,
+        )
+
+
+def _build_tower(config: PretrainedConfig, **kwargs: Any) -> PreTrainedModel:
+    if config.model_type == EcapaTdnnConfig.model_type:
+        return EcapaTdnnModel(config)
+    try:
+        return AutoModel.from_config(config, **kwargs)
+    except TypeError:
+        # Encoders without a pooling layer do not know the argument that would leave it out.
+        return AutoModel.from_config(config)
+
+
+def _pretrained(source: str | PreTrainedModel, dtype: torch.dtype, **overrides: Any) -> PreTrainedModel:
+    if isinstance(source, PreTrainedModel):
+        for name, value in overrides.items():
+            if hasattr(source.config, name):
+                setattr(source.config, name, value)
+        return source
+    config = PretrainedConfig.get_config_dict(source)[0]
+    known = {name: value for name, value in overrides.items() if name in config}
+    model_class = EcapaTdnnModel if config.get("model_type") == EcapaTdnnConfig.model_type else AutoModel
+    return model_class.from_pretrained(source, dtype=dtype, **known)
+
+
+def _take_weights(tower: PreTrainedModel, source: PreTrainedModel) -> None:
+    """Copies weights by name. The source may hold more (a pooling layer, a mask embedding), never less.
+
+    Raises:
+        ValueError: a weight of the tower is missing in the source or has another shape.
+    """
+    weights = source.state_dict()
+    missing = [name for name in tower.state_dict() if name not in weights]
+    if missing:
+        raise ValueError(f"{source.name_or_path or type(source).__name__}: no weight '{missing[0]}'")
+    tower.load_state_dict({name: weights[name] for name in tower.state_dict()})
+
+
+def _num_layers(config: PretrainedConfig) -> int:
+    """Hidden states an encoder returns: its input and each layer."""
+    return config.num_hidden_layers + 1
+
+
+def _with_embedding(output: ModelOutput, embedding: Tensor) -> BaseModelOutputWithPooling:
+    return BaseModelOutputWithPooling(
+        last_hidden_state=output.last_hidden_state,
+        pooler_output=embedding,
+        hidden_states=getattr(output, "hidden_states", None),
+        attentions=getattr(output, "attentions", None),
+    )

@@ -1,0 +1,106 @@
+"""From hidden states to one vector an item, over real positions only.
+
+Shapes: B items, F frames or tokens, H hidden size, L layers (the encoder's input is one of them).
+"""
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+
+def masked_mean(hidden_states: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean over real positions.
+
+    Args:
+        hidden_states: (B, F, H).
+        mask: (B, F), 1 where real; None means everywhere.
+
+    Returns:
+        (B, H).
+
+    Example:
+        >>> masked_mean(torch.tensor([[[1.0], [3.0], [99.0]]]), torch.tensor([[1, 1, 0]]))
+        tensor([[2.]])
+    """
+    if mask is None:
+        return hidden_states.mean(dim=1)
+    weights = mask.to(hidden_states.dtype)
+    return torch.einsum("bfh,bf->bh", hidden_states, weights) / weights.sum(dim=1, keepdim=True)
+
+
+class LayerWeightedMean(nn.Module):
+    """z = Σ_l α_l · mean_t h_t^(l), with α learnable.
+
+    Source: RA-CLAP Eqs. (1) and (2).
+    """
+
+    def __init__(self, num_layers: int, kind: str):
+        super().__init__()
+        self.kind = kind
+        self.start = 0.0 if kind == "softmax" else 1 / num_layers  # all layers weigh the same
+        self.layer_logits = nn.Parameter(torch.full((num_layers,), self.start))
+
+    @property
+    def weights(self) -> Tensor:
+        """α: (L,)."""
+        return torch.softmax(self.layer_logits, dim=0) if self.kind == "softmax" else self.layer_logits
+
+    def forward(self, hidden_states: tuple[Tensor, ...], mask: Tensor | None) -> Tensor:
+        """L tensors (B, F, H) and a (B, F) mask to (B, H)."""
+        means = torch.stack([masked_mean(layer, mask) for layer in hidden_states])
+        return torch.einsum("l,lbh->bh", self.weights.to(means.dtype), means)
+
+
+class MaskedGroupNormConvLayer(GradientCheckpointingLayer):
+    """First convolution of wav2vec2-base, HuBERT-base and WavLM-base, normalised over real frames only.
+
+    The library's layer normalises each channel over time, padding included, so that a clip's embedding depends on
+    its neighbours. The mask arrives as a second channel of the input (see `with_mask`): no state is kept between
+    calls, and parameter names stay those of the library.
+    """
+
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.conv = layer.conv
+        self.layer_norm = layer.layer_norm
+        self.activation = layer.activation
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """(B, 1, S), or (B, 1, 2, S) with the mask, to (B, C, F)."""
+        if hidden_states.dim() == 3:
+            return self.activation(self.layer_norm(self.conv(hidden_states)))
+        waveform, mask = hidden_states.unbind(dim=2)
+        frames = self.conv(waveform)
+        kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
+        count = ((mask.sum(dim=-1) - kernel).div(stride, rounding_mode="floor") + 1)[..., None]
+        real = torch.arange(frames.shape[-1], device=frames.device) < count
+        return self.activation(self._normalise(frames, real, count))
+
+    def _normalise(self, frames: Tensor, real: Tensor, count: Tensor) -> Tensor:
+        norm = self.layer_norm
+        exact = frames.float() if frames.dtype in (torch.float16, torch.bfloat16) else frames
+        count = count.to(exact.dtype)
+        mean = torch.where(real, exact, 0.0).sum(-1, keepdim=True) / count
+        variance = torch.where(real, exact - mean, 0.0).square().sum(-1, keepdim=True) / count
+        scale = norm.weight[:, None] * torch.rsqrt(variance + norm.eps)
+        return ((exact - mean) * scale + norm.bias[:, None]).to(frames.dtype)
+
+
+def mask_group_norm(audio_model: nn.Module) -> bool:
+    """Replaces the tower's time-wise group normalisation by the masked one, in place.
+
+    Returns:
+        Whether the tower has such a layer, and so wants its input from `with_mask`.
+    """
+    layers = getattr(getattr(audio_model, "feature_extractor", None), "conv_layers", None)
+    if layers is None or not isinstance(getattr(layers[0], "layer_norm", None), nn.GroupNorm):
+        return False
+    layers[0] = MaskedGroupNormConvLayer(layers[0])
+    return True
+
+
+def with_mask(input_values: Tensor, mask: Tensor | None) -> Tensor:
+    """Waveforms (B, S) and their mask as the two channels (B, 2, S) that `MaskedGroupNormConvLayer` reads."""
+    if mask is None:
+        return input_values
+    return torch.stack([input_values, mask.to(input_values.dtype)], dim=1)

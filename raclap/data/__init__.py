@@ -1,0 +1,1 @@
+"""From manifest row to padded batch: manifests, decoding, sampling, collation."""

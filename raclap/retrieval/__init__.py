@@ -1,0 +1,1 @@
+"""Embedding, ranking and the statistics of retrieval."""

@@ -1,0 +1,1 @@
+"""Objectives and the one loop that train.py and distill.py share."""
