@@ -133,7 +133,10 @@ class RaClapFeatureExtractor(FeatureExtractionMixin):
 
     def _log_mel(self, padded: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Frames lie wholly inside the clip (no reflection at its ends), so padding cannot change them."""
-        window, hop = round(self.window_seconds * self.sampling_rate), round(self.hop_seconds * self.sampling_rate)
+        window, hop = (
+            round(self.window_seconds * self.sampling_rate),
+            round(self.hop_seconds * self.sampling_rate),
+        )
         spectrum = torch.stft(
             padded, n_fft=window, hop_length=hop, window=torch.hamming_window(window), center=False,
             return_complex=True,

@@ -3,6 +3,7 @@
 Shapes: B items, S samples, F frames, M mel bins, N tokens, D joint size.
 """
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -87,8 +88,8 @@ class RaClapModel(PreTrainedModel):
 
     def __init__(self, config: RaClapConfig):
         super().__init__(config)
-        self.audio_model = _build_tower(config.audio_config)
-        self.text_model = _build_tower(config.text_config, add_pooling_layer=False)
+        self.audio_model = build_tower(config.audio_config)
+        self.text_model = build_tower(config.text_config, add_pooling_layer=False)
         self._masks_group_norm = mask_group_norm(self.audio_model)
         if config.audio_pooling == "layer_weighted_mean":
             self.audio_pooling = LayerWeightedMean(_num_layers(config.audio_config), config.layer_weights)
@@ -130,9 +131,13 @@ class RaClapModel(PreTrainedModel):
         Returns:
             The model, in eval mode. SpecAugment inside the speech tower is switched off: it fails on short clips.
         """
-        audio_model = _pretrained(speech, dtype, mask_time_prob=0.0, mask_feature_prob=0.0, layerdrop=0.0)
-        text_model = _pretrained(text, dtype)
-        config = RaClapConfig(audio_config=audio_model.config, text_config=text_model.config, **config_kwargs)
+        audio_model = speech if isinstance(speech, PreTrainedModel) else load_tower(speech, dtype)
+        text_model = text if isinstance(text, PreTrainedModel) else load_tower(text, dtype)
+        audio_config, text_config = copy.deepcopy(audio_model.config), copy.deepcopy(text_model.config)
+        for name in ("mask_time_prob", "mask_feature_prob"):
+            if hasattr(audio_config, name):
+                setattr(audio_config, name, 0.0)
+        config = RaClapConfig(audio_config=audio_config, text_config=text_config, **config_kwargs)
         model = cls(config).to(dtype)
         _take_weights(model.audio_model, audio_model)
         _take_weights(model.text_model, text_model)
@@ -186,7 +191,9 @@ class RaClapModel(PreTrainedModel):
         weighted = self.config.text_pooling == "layer_weighted_mean"
         if weighted:
             kwargs["output_hidden_states"] = True
-        output = self.text_model(input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **kwargs)
+        output = self.text_model(
+            input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **kwargs
+        )
         if weighted:
             pooled = self.text_pooling(output.hidden_states, attention_mask)
         elif self.config.text_pooling == "cls":
@@ -271,7 +278,9 @@ class RaClapModel(PreTrainedModel):
             raise ValueError("pass input_ids, audio inputs, or both")
         text = audio = None
         if input_ids is not None:
-            text = self.get_text_features(input_ids, attention_mask, token_type_ids, return_dict=True, **kwargs)
+            text = self.get_text_features(
+                input_ids, attention_mask, token_type_ids, return_dict=True, **kwargs
+            )
         if has_audio:
             audio = self.get_audio_features(
                 input_values, input_features, audio_attention_mask, return_dict=True, **kwargs
@@ -294,7 +303,8 @@ class RaClapModel(PreTrainedModel):
         )
 
 
-def _build_tower(config: PretrainedConfig, **kwargs: Any) -> PreTrainedModel:
+def build_tower(config: PretrainedConfig, **kwargs: Any) -> PreTrainedModel:
+    """A randomly initialised encoder of the configuration's kind."""
     if config.model_type == EcapaTdnnConfig.model_type:
         return EcapaTdnnModel(config)
     try:
@@ -304,16 +314,11 @@ def _build_tower(config: PretrainedConfig, **kwargs: Any) -> PreTrainedModel:
         return AutoModel.from_config(config)
 
 
-def _pretrained(source: str | PreTrainedModel, dtype: torch.dtype, **overrides: Any) -> PreTrainedModel:
-    if isinstance(source, PreTrainedModel):
-        for name, value in overrides.items():
-            if hasattr(source.config, name):
-                setattr(source.config, name, value)
-        return source
-    config = PretrainedConfig.get_config_dict(source)[0]
-    known = {name: value for name, value in overrides.items() if name in config}
-    model_class = EcapaTdnnModel if config.get("model_type") == EcapaTdnnConfig.model_type else AutoModel
-    return model_class.from_pretrained(source, dtype=dtype, **known)
+def load_tower(source: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """A pretrained encoder from the Hub or a folder."""
+    model_type = PretrainedConfig.get_config_dict(source)[0].get("model_type")
+    model_class = EcapaTdnnModel if model_type == EcapaTdnnConfig.model_type else AutoModel
+    return model_class.from_pretrained(source, dtype=dtype)
 
 
 def _take_weights(tower: PreTrainedModel, source: PreTrainedModel) -> None:

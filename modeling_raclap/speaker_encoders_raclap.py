@@ -28,7 +28,14 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         frames = hidden_states.transpose(1, 2)
         self.num_batches_tracked.add_(1)
         normalised = batch_norm(
-            frames[real], self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps
+            frames[real],
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            True,
+            self.momentum,
+            self.eps,
         )
         return frames.masked_scatter(real[..., None], normalised).transpose(1, 2)
 
@@ -173,7 +180,9 @@ class EcapaTdnnModel(PreTrainedModel):
             outputs.append(hidden_states)
         hidden_states = self.mfa(torch.cat(outputs, dim=1), mask)
         pooled = self.fc(self.asp_bn(self.asp(hidden_states, mask)))
-        return BaseModelOutputWithPooling(last_hidden_state=hidden_states.transpose(1, 2), pooler_output=pooled)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=hidden_states.transpose(1, 2), pooler_output=pooled
+        )
 
 
 def _frame_weights(hidden_states: Tensor, mask: Tensor | None) -> Tensor:

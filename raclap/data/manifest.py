@@ -228,7 +228,9 @@ def _to_schema(table: pa.Table, path: Path) -> pa.Table:
     """Adds absent optional columns as nulls and casts; unknown columns are errors, not silently dropped."""
     unknown = [name for name in table.column_names if name not in SCHEMA.names]
     if unknown:
-        raise ManifestError(f"{path}: unknown column '{unknown[0]}'; the columns are {', '.join(SCHEMA.names)}")
+        raise ManifestError(
+            f"{path}: unknown column '{unknown[0]}'; the columns are {', '.join(SCHEMA.names)}"
+        )
     missing = [name for name in _REQUIRED if name not in table.column_names]
     if missing:
         raise ManifestError(f"{path}: missing column '{missing[0]}'")

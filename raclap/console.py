@@ -1,0 +1,24 @@
+"""How the scripts speak to their user: errors that can be mended come without a traceback."""
+
+import functools
+import sys
+from collections.abc import Callable
+
+from raclap.errors import RaClapError
+
+
+def exits_cleanly(main: Callable[[], None]) -> Callable[[], None]:
+    """Prints a `RaClapError` to standard error and exits with 2; an interrupt exits with 130."""
+
+    @functools.wraps(main)
+    def run() -> None:
+        try:
+            main()
+        except RaClapError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            print("interrupted; run the same command again to go on", file=sys.stderr)
+            sys.exit(130)
+
+    return run

@@ -1,0 +1,95 @@
+"""From a draw to an example: decode, trim, crop, choose a caption. And from examples to a batch.
+
+Shapes: S samples.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from raclap.data.augmentation import SpecAugment
+from raclap.data.inspection import Inspection
+from raclap.data.sampling import Draw
+
+_CROP, _CAPTION, _MASKS = range(3)  # independent streams of randomness of one draw
+
+
+@dataclass(frozen=True)
+class Example:
+    """One pair, ready to be padded.
+
+    Attributes:
+        waveform: (S,) float32.
+        caption: one of the row's captions.
+        number: of the draw.
+    """
+
+    waveform: np.ndarray
+    caption: str
+    number: int
+
+
+class PairDataset(Dataset[Example]):
+    """Pairs of several corpora, numbered through. An example is a function of its draw and the seed alone.
+
+    Args:
+        corpora: inspected manifests.
+        crop_seconds: longest random crop; None keeps whole clips.
+        seed: of crops and captions.
+    """
+
+    def __init__(self, corpora: Sequence[Inspection], crop_seconds: float | None, seed: int = 0):
+        self._corpora = list(corpora)
+        self._ends = np.cumsum([len(corpus.manifest) for corpus in corpora])
+        self._longest = None if crop_seconds is None else round(crop_seconds * corpora[0].rate)
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, draw: Draw) -> Example:
+        index = int(np.searchsorted(self._ends, draw.row, side="right"))
+        corpus = self._corpora[index]
+        row = draw.row - (int(self._ends[index - 1]) if index else 0)
+        captions = corpus.manifest[row].captions
+        choice = np.random.default_rng([self._seed, draw.number, _CAPTION]).integers(len(captions))
+        return Example(self._crop(corpus.waveform(row), draw.number), captions[choice].text, draw.number)
+
+    def _crop(self, waveform: np.ndarray, number: int) -> np.ndarray:
+        if self._longest is None or len(waveform) <= self._longest:
+            return waveform
+        generator = np.random.default_rng([self._seed, number, _CROP])
+        start = int(generator.integers(len(waveform) - self._longest + 1))
+        return waveform[start : start + self._longest]
+
+
+class PairCollator:
+    """Pads examples through the model's own processor and, where asked, masks log-mel frames.
+
+    Args:
+        processor: a `RaClapProcessor`.
+        augment: SpecAugment, for towers that read log-mel frames.
+        seed: of the masks.
+    """
+
+    def __init__(self, processor: Any, augment: SpecAugment | None = None, seed: int = 0):
+        self._processor = processor
+        self._augment = augment
+        self._seed = seed
+
+    def __call__(self, examples: list[Example]) -> dict[str, torch.Tensor]:
+        """Model inputs of a batch; see `RaClapProcessor.__call__`."""
+        batch = self._processor(
+            text=[example.caption for example in examples],
+            audio=[example.waveform for example in examples],
+            prepared=True,
+        )
+        if self._augment is not None and "input_features" in batch:
+            lengths = batch["audio_attention_mask"].sum(dim=1).tolist()
+            for features, frames, example in zip(batch["input_features"], lengths, examples, strict=True):
+                self._augment(features, frames, np.random.default_rng([self._seed, example.number, _MASKS]))
+        return dict(batch)

@@ -1,0 +1,316 @@
+"""Recipes: what a run is, typed and frozen. The defaults are section 3.2 of the RA-CLAP paper.
+
+A recipe is a YAML file; every key is declared here and any other is an error that names the file and the key.
+`${RACLAP_CACHE}` and environment variables are replaced in its texts, so that a recipe names no machine.
+"""
+
+import difflib
+import os
+import string
+import typing
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from raclap.errors import RecipeError
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class TowerRecipe(_Section):
+    """One encoder: pretrained weights, or a configuration to start at random."""
+
+    pretrained: str | None = Field(
+        None, description="Hub name, folder, or package:NAME/FOLDER for weights inside an installed package"
+    )
+    sha256: str | None = Field(None, description="expected SHA-256 of the model.safetensors of `pretrained`")
+    config: dict[str, Any] | None = Field(
+        None, description="model_type and fields of its transformers config"
+    )
+    freeze: bool = Field(False, description="keep the encoder as it is (and in eval mode)")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "TowerRecipe":
+        if (self.pretrained is None) == (self.config is None):
+            raise ValueError("give either 'pretrained' or 'config'")
+        return self
+
+
+class ModelRecipe(_Section):
+    """The two towers and how they are joined; see RaClapConfig and RaClapFeatureExtractor."""
+
+    speech: TowerRecipe
+    text: TowerRecipe
+    features: dict[str, Any] = Field(
+        default_factory=dict,
+        description="settings of the feature extractor; empty takes those of the pretrained speech encoder",
+    )
+    projection_dim: Positive = 512
+    audio_pooling: Literal["layer_weighted_mean", "pooler"] | None = None
+    text_pooling: Literal["mean", "cls", "layer_weighted_mean"] = "mean"
+    layer_weights: Literal["softmax", "raw"] = "softmax"
+    logit_scale_init: float = Field(1 / 0.07, ge=1, description="inverse of the starting temperature")
+    logit_scale_max: float = Field(100.0, ge=1)
+
+    @model_validator(mode="after")
+    def _text_brings_its_tokenizer(self) -> "ModelRecipe":
+        if self.text.pretrained is None:
+            raise ValueError("text.pretrained is needed: the tokenizer comes with it")
+        return self
+
+
+class CorpusRecipe(_Section):
+    """One corpus of the mixture."""
+
+    name: str
+    manifest: str = Field(description="Parquet manifest, made by `raclap prepare`")
+    audio_root: str | None = Field(None, description="where its audio lies, if not where the manifest says")
+
+
+class DataRecipe(_Section):
+    """What is read, and how it is mixed."""
+
+    corpora: tuple[CorpusRecipe, ...] = Field(min_length=1)
+    mixture: Literal["balanced", "natural"] | dict[str, Positive] = Field(
+        "balanced",
+        description="balanced: every batch holds the corpora 1:1:1; natural: by size; or shares by corpus name",
+    )
+    crop_seconds: float | None = Field(
+        10.0, gt=0, description="longest random crop in training; None: whole clips"
+    )
+    audio_check: Literal["decode", "header", "none"] = Field(
+        "decode", description="how every recording is checked before training"
+    )
+    skip_bad: bool = Field(False, description="leave bad recordings out and list them, instead of stopping")
+    keep_in_memory: bool = Field(False, description="decode once, hold 16-bit samples (115 MB an hour)")
+    workers: Annotated[int, Field(ge=0)] = Field(2, description="loader processes on each training process")
+
+
+class AugmentationRecipe(_Section):
+    """SpecAugment on log-mel frames, in training only (Park et al., 2019)."""
+
+    time_masks: Annotated[int, Field(ge=0)] = 0
+    time_mask_frames: Positive = 30
+    mel_masks: Annotated[int, Field(ge=0)] = 0
+    mel_mask_bins: Positive = 10
+
+
+class ObjectiveRecipe(_Section):
+    """InfoNCE, Eq. (3)."""
+
+    symmetric: bool = Field(True, description="both directions; false is the paper's literal audio → text")
+
+
+class OptimizerRecipe(_Section):
+    """Adam as in section 3.2, and its schedule."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = Field(2e-5, gt=0)
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float | None = Field(1.0, gt=0, description="gradient clipping; None: off")
+    schedule: Literal["constant", "constant_with_warmup", "linear", "cosine"] = "constant"
+    warmup_ratio: float = Field(0.0, ge=0, le=1, description="share of all steps that the rate rises over")
+
+
+class TrainingRecipe(_Section):
+    """How long, how large, in what precision."""
+
+    batch_size: Positive = Field(192, description="pairs in a global batch, over all processes together")
+    epochs: Positive = 15
+    steps_per_epoch: Positive | None = Field(None, description="None: as many as hold all pairs once")
+    length_micro_batches: Positive = Field(
+        1, description="the speech tower runs over the batch in this many length-sorted parts (less padding)"
+    )
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    checkpoint_steps: Positive | None = Field(
+        None, description="also save within an epoch, every so many steps"
+    )
+    trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "comet_ml"], ...] = ("tensorboard",)
+
+
+class EvaluationRecipe(_Section):
+    """Validation after each epoch, and which epoch counts as the best."""
+
+    select: Literal["R@1", "R@10", "mAP@10", "nDCG@10", "style_mAP@10", "zero_shot_UAR"] = Field(
+        "mAP@10", description="figure of the best epoch: mean over corpora (and directions)"
+    )
+    zero_shot: str | None = Field(None, description="YAML file of class prompts for zero-shot classification")
+
+    @model_validator(mode="after")
+    def _selects_what_is_measured(self) -> "EvaluationRecipe":
+        if self.select == "zero_shot_UAR" and self.zero_shot is None:
+            raise ValueError("select zero_shot_UAR needs a file of prompts in 'zero_shot'")
+        return self
+
+
+class Recipe(_Section):
+    """One run."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = 0
+    model: ModelRecipe
+    data: DataRecipe
+    augmentation: AugmentationRecipe = AugmentationRecipe()
+    objective: ObjectiveRecipe = ObjectiveRecipe()
+    optimizer: OptimizerRecipe = OptimizerRecipe()
+    training: TrainingRecipe = TrainingRecipe()
+    evaluation: EvaluationRecipe = EvaluationRecipe()
+
+    @model_validator(mode="after")
+    def _mixture_fits(self) -> "Recipe":
+        names = [corpus.name for corpus in self.data.corpora]
+        if len(set(names)) < len(names):
+            raise ValueError(f"data.corpora: a name stands twice in {names}")
+        if isinstance(self.data.mixture, dict) and set(self.data.mixture) != set(names):
+            raise ValueError(f"data.mixture names {sorted(self.data.mixture)}, data.corpora {sorted(names)}")
+        shares = self.shares
+        if shares and self.training.batch_size % sum(shares):
+            below = self.training.batch_size // sum(shares) * sum(shares)
+            raise ValueError(
+                f"training.batch_size {self.training.batch_size} cannot be split {':'.join(map(str, shares))}; "
+                f"{below or sum(shares)} can"
+            )
+        return self
+
+    @property
+    def shares(self) -> tuple[int, ...] | None:
+        """Share of each corpus in a batch, in the order of `data.corpora`; None for the natural mixture."""
+        if self.data.mixture == "natural":
+            return None
+        if self.data.mixture == "balanced":
+            return (1,) * len(self.data.corpora)
+        return tuple(self.data.mixture[corpus.name] for corpus in self.data.corpora)
+
+
+def read_recipe(path: Path | str, settings: Sequence[str] = ()) -> Recipe:
+    """Reads a recipe file and applies `a.b=value` settings to it.
+
+    Args:
+        path: YAML file.
+        settings: dotted key, `=`, YAML value; list items by number (`data.corpora.0.manifest=x.parquet`).
+
+    Raises:
+        RecipeError: the file or a setting has an unknown key or a wrong value; the message names both.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path}: not valid YAML ({error})") from error
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping of keys, not {type(values).__name__}")
+    for setting in settings:
+        _set(values, setting)
+    try:
+        return Recipe.model_validate(_expand(values, path))
+    except ValidationError as error:
+        raise RecipeError(_explain(path, error)) from None
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The resolved recipe as YAML; reading it back gives the same recipe."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def differences(one: Recipe, other: Recipe) -> list[str]:
+    """Dotted keys whose values differ."""
+    a, b = dict(_leaves(one.model_dump(mode="json"))), dict(_leaves(other.model_dump(mode="json")))
+    return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
+
+
+def describe_keys() -> str:
+    """Every key with its default and meaning, for --help."""
+    return "\n".join(_describe(Recipe, prefix=""))
+
+
+def _describe(section: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, info in section.model_fields.items():
+        inner = [t for t in (info.annotation, *typing.get_args(info.annotation)) if isinstance(t, type)]
+        inner = [t for t in inner if issubclass(t, BaseModel)]
+        if inner:
+            yield from _describe(inner[0], f"{prefix}{name}.")
+            continue
+        default = (
+            "required" if info.is_required() else f"default {info.get_default(call_default_factory=True)}"
+        )
+        meaning = f"{info.description}; " if info.description else ""
+        yield f"  {prefix}{name}: {meaning}{default}"
+
+
+def _set(values: dict, setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"--set {setting}: write it as key.key=value")
+    place: Any = values
+    *parents, last = key.split(".")
+    try:
+        for part in parents:
+            place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
+        place[int(last) if isinstance(place, list) else last] = yaml.safe_load(text)
+    except (ValueError, IndexError, TypeError, AttributeError) as error:
+        raise RecipeError(f"--set {setting}: there is no place '{key}' in the recipe") from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {setting}: the value is not valid YAML ({error})") from error
+
+
+def _expand(value: Any, path: Path) -> Any:
+    if isinstance(value, dict):
+        return {key: _expand(item, path) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, path) for item in value]
+    if not isinstance(value, str) or "$" not in value:
+        return value
+    variables = {"RACLAP_CACHE": str(Path("~/.cache/raclap/corpora").expanduser()), **os.environ}
+    try:
+        return string.Template(value).substitute(variables)
+    except (KeyError, ValueError) as error:
+        raise RecipeError(f"{path}: '{value}': the variable {error} is not set") from error
+
+
+def _explain(path: Path, error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        parts = [str(part) for part in problem["loc"]]
+        key, message = ".".join(parts), problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "unknown key" + _suggestion(parts)
+        elif problem["type"] == "missing":
+            message = "missing"
+        lines.append(f"{path}: {f'key {key!r}: ' if key else ''}{message}")
+    return "\n".join(lines)
+
+
+def _suggestion(parts: list[str]) -> str:
+    """Nearest known key of the same section."""
+    section: Any = Recipe
+    for part in parts[:-1]:
+        if part.isdigit():
+            continue
+        annotation = section.model_fields[part].annotation
+        section = next(
+            (t for t in (annotation, *typing.get_args(annotation)) if hasattr(t, "model_fields")), None
+        )
+        if section is None:
+            return ""
+    near = difflib.get_close_matches(parts[-1], section.model_fields, n=1)
+    return (
+        f"; did you mean '{near[0]}'?" if near else f"; the keys here are {', '.join(section.model_fields)}"
+    )
+
+
+def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    if not items:
+        yield prefix.rstrip("."), value
+    for key, item in items:
+        yield from _leaves(item, f"{prefix}{key}.")

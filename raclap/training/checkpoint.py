@@ -1,0 +1,74 @@
+"""Resumable state: whole folders only, the newest complete one is where a run goes on."""
+
+import dataclasses
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from accelerate import Accelerator
+from torch.optim.lr_scheduler import LRScheduler
+
+_PROGRESS = "progress.json"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        epoch: the epoch under way, from 0.
+        step: steps done within it.
+        best: the best validation figure so far; None before the first.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    best: float | None = None
+
+
+class Checkpoints:
+    """The folder of a run's checkpoints.
+
+    Args:
+        folder: where they lie, one folder each.
+        keep: how many of the newest to keep.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2):
+        self._folder = folder
+        self._keep = keep
+
+    def save(self, accelerator: Accelerator, scheduler: LRScheduler, progress: Progress) -> None:
+        """Saves model, optimizer and scheduler; called by every process.
+
+        The folder gets its name when it is whole, so that a killed run never leaves half a checkpoint behind.
+        """
+        name = f"epoch-{progress.epoch:04d}-step-{progress.step:06d}"
+        beside = self._folder / f".{name}"
+        if accelerator.is_main_process:
+            shutil.rmtree(beside, ignore_errors=True)
+        accelerator.wait_for_everyone()
+        accelerator.save_state(str(beside), safe_serialization=True)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            state = {**dataclasses.asdict(progress), "scheduler": scheduler.state_dict()}
+            (beside / _PROGRESS).write_text(json.dumps(state, indent=2))
+            shutil.rmtree(self._folder / name, ignore_errors=True)
+            beside.rename(self._folder / name)
+            for old in self._complete()[: -self._keep]:
+                shutil.rmtree(old)
+        accelerator.wait_for_everyone()
+
+    def resume(self, accelerator: Accelerator, scheduler: LRScheduler) -> Progress:
+        """Loads the newest complete checkpoint; without one, the run starts at the beginning."""
+        complete = self._complete()
+        if not complete:
+            return Progress()
+        accelerator.load_state(str(complete[-1]))
+        state = json.loads((complete[-1] / _PROGRESS).read_text())
+        scheduler.load_state_dict(state.pop("scheduler"))
+        return Progress(**state)
+
+    def _complete(self) -> list[Path]:
+        return sorted(folder.parent for folder in self._folder.glob(f"epoch-*/{_PROGRESS}"))

@@ -1,0 +1,21 @@
+"""What crosses processes: gathering with gradient.
+
+Shapes: b pairs on this process, B pairs on all processes, D joint size.
+"""
+
+import torch
+import torch.distributed
+from torch import Tensor
+from torch.distributed.nn.functional import all_gather
+
+
+def gather_with_gradient(embeds: Tensor) -> Tensor:
+    """All processes' embeddings, in order of process: (b, D) to (B, D).
+
+    The loss of the whole batch is then computed on every process. Its gradient flows back through the gather to the
+    process that made each row, summed over processes; DDP's average undoes the sum, so that the gradients are those
+    of one process with the whole batch. (`Accelerator.gather` would cut the gradient.)
+    """
+    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
+        return embeds
+    return torch.cat(all_gather(embeds.contiguous()))

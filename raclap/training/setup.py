@@ -1,0 +1,113 @@
+"""From a recipe to what the loop needs: everything that Accelerate prepares."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
+from transformers import get_scheduler
+
+from modeling_raclap import RaClapModel, RaClapProcessor
+from raclap.data.augmentation import SpecAugment
+from raclap.data.dataset import PairCollator, PairDataset
+from raclap.data.inspection import Inspection
+from raclap.data.sampling import MixtureSampler
+from raclap.errors import RecipeError
+from raclap.recipe import AugmentationRecipe, OptimizerRecipe, Recipe
+from raclap.training.loop import LoopSettings
+
+_OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
+@dataclass(frozen=True)
+class Session:
+    """A prepared training run; `model` may be wrapped for several processes."""
+
+    accelerator: Accelerator
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: LRScheduler
+    loader: DataLoader
+    settings: LoopSettings
+
+
+def prepare_training(
+    recipe: Recipe,
+    model: RaClapModel,
+    processor: RaClapProcessor,
+    corpora: dict[str, Inspection],
+    output: Path,
+) -> Session:
+    """Puts model, optimizer and data on their devices and processes.
+
+    Raises:
+        RecipeError: the batch cannot be split over the processes, or asks for more pairs than a corpus has.
+    """
+    accelerator = Accelerator(
+        mixed_precision=recipe.training.mixed_precision,
+        log_with=list(recipe.training.trackers) or None,
+        project_dir=output,
+        # The order of examples is fixed by the sampler; padding the last batch with repeated rows would break it.
+        dataloader_config=DataLoaderConfiguration(even_batches=False, use_seedable_sampler=False),
+    )
+    accelerator.init_trackers("logs")
+    loader = _loader(recipe, processor, corpora, accelerator.num_processes)
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = _OPTIMIZERS[recipe.optimizer.name](
+        trainable,
+        lr=recipe.optimizer.learning_rate,
+        betas=recipe.optimizer.betas,
+        weight_decay=recipe.optimizer.weight_decay,
+    )
+    model, prepared_optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    scheduler = _scheduler(recipe.optimizer, optimizer, recipe.training.epochs * len(loader))
+    settings = LoopSettings(
+        recipe.training.epochs, recipe.training.batch_size, recipe.seed, recipe.optimizer.max_grad_norm
+    )
+    return Session(accelerator, model, prepared_optimizer, scheduler, loader, settings)
+
+
+def _loader(
+    recipe: Recipe, processor: RaClapProcessor, corpora: dict[str, Inspection], processes: int
+) -> DataLoader:
+    batch_size = recipe.training.batch_size
+    if batch_size % processes:
+        raise RecipeError(f"training.batch_size {batch_size} cannot be split over {processes} processes")
+    sampler = MixtureSampler(
+        [len(corpus.manifest) for corpus in corpora.values()],
+        recipe.shares,
+        batch_size,
+        recipe.training.steps_per_epoch,
+        recipe.seed,
+        list(corpora),
+    )
+    dataset = PairDataset(list(corpora.values()), recipe.data.crop_seconds, recipe.seed)
+    return DataLoader(
+        dataset,
+        batch_size=batch_size // processes,
+        sampler=sampler,
+        drop_last=True,
+        collate_fn=PairCollator(processor, _augment(recipe.augmentation), recipe.seed),
+        num_workers=recipe.data.workers,
+        persistent_workers=recipe.data.workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _augment(recipe: AugmentationRecipe) -> SpecAugment | None:
+    if not (recipe.time_masks or recipe.mel_masks):
+        return None
+    return SpecAugment(**recipe.model_dump())
+
+
+def _scheduler(recipe: OptimizerRecipe, optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
+    return get_scheduler(
+        recipe.schedule,
+        optimizer,
+        num_warmup_steps=round(recipe.warmup_ratio * steps),
+        num_training_steps=steps,
+    )

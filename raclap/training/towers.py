@@ -1,0 +1,103 @@
+"""A recipe's model and processor, built before training: from the Hub, a folder, a package or at random."""
+
+import hashlib
+import importlib.util
+from pathlib import Path
+
+from transformers import AutoFeatureExtractor, AutoTokenizer, PreTrainedModel
+
+from modeling_raclap import RaClapConfig, RaClapFeatureExtractor, RaClapModel, RaClapProcessor
+from modeling_raclap.configuration_raclap import EcapaTdnnConfig
+from modeling_raclap.modeling_raclap import build_tower, load_tower
+from raclap.errors import ModelFolderError, RecipeError
+from raclap.recipe import ModelRecipe, TowerRecipe
+
+_PACKAGE = "package:"
+
+
+def build_model(recipe: ModelRecipe) -> tuple[RaClapModel, RaClapProcessor]:
+    """Builds what a recipe describes.
+
+    Returns:
+        The model, its frozen towers without gradient, and the processor that belongs to it.
+
+    Raises:
+        RecipeError: a tower's configuration or feature setting is not known.
+        ModelFolderError: pretrained weights are missing or not the expected ones.
+    """
+    text_source = locate(recipe.text)
+    speech = _speech_tower(recipe.speech)
+    try:
+        text = load_tower(text_source)
+        tokenizer = AutoTokenizer.from_pretrained(text_source)
+    except (OSError, ValueError) as error:
+        raise ModelFolderError(f"model.text.pretrained {text_source}: cannot be loaded ({error})") from error
+    model = RaClapModel.from_speech_text_pretrained(
+        speech,
+        text,
+        projection_dim=recipe.projection_dim,
+        audio_pooling=recipe.audio_pooling,
+        text_pooling=recipe.text_pooling,
+        layer_weights=recipe.layer_weights,
+        logit_scale_init=recipe.logit_scale_init,
+        logit_scale_max=recipe.logit_scale_max,
+    )
+    for tower, frozen in ((model.audio_model, recipe.speech.freeze), (model.text_model, recipe.text.freeze)):
+        tower.requires_grad_(not frozen)
+    return model, RaClapProcessor(_feature_extractor(recipe, model.config), tokenizer)
+
+
+def locate(tower: TowerRecipe) -> str:
+    """Hub name or folder of pretrained weights, checked against the recipe's SHA-256 where it gives one.
+
+    Raises:
+        ModelFolderError: a package or folder is not there, or the weights are other ones.
+    """
+    source = tower.pretrained
+    if source.startswith(_PACKAGE):
+        package, _, inside = source.removeprefix(_PACKAGE).partition("/")
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            raise ModelFolderError(f"{source}: the package '{package}' is not installed")
+        source = str(Path(spec.origin).parent / inside)
+    if tower.sha256 is not None:
+        weights = Path(source) / "model.safetensors"
+        if not weights.is_file():
+            raise ModelFolderError(f"{weights}: no such weights")
+        with weights.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != tower.sha256:
+            raise ModelFolderError(f"{weights}: SHA-256 is {found}, the recipe expects {tower.sha256}")
+    return source
+
+
+def _speech_tower(tower: TowerRecipe) -> PreTrainedModel:
+    if tower.pretrained is None:
+        try:
+            return build_tower(RaClapConfig(audio_config=tower.config).audio_config)
+        except (ValueError, TypeError) as error:
+            raise RecipeError(f"model.speech.config: {error}") from error
+    source = locate(tower)
+    try:
+        return load_tower(source)
+    except (OSError, ValueError) as error:
+        raise ModelFolderError(f"model.speech.pretrained {source}: cannot be loaded ({error})") from error
+
+
+def _feature_extractor(recipe: ModelRecipe, config: RaClapConfig) -> RaClapFeatureExtractor:
+    """The recipe's settings, over those of the pretrained encoder, over those its kind of tower needs."""
+    settings: dict = {}
+    if config.audio_config.model_type == EcapaTdnnConfig.model_type:
+        settings = {"features": "log_mel", "num_mel_bins": config.audio_config.num_mel_bins}
+    elif recipe.speech.pretrained is not None:
+        stock = AutoFeatureExtractor.from_pretrained(locate(recipe.speech))
+        settings["sampling_rate"] = stock.sampling_rate
+        settings["normalize"] = "utterance" if getattr(stock, "do_normalize", False) else "none"
+    known = RaClapFeatureExtractor().to_dict()
+    unknown = [key for key in recipe.features if key not in known]
+    if unknown:
+        raise RecipeError(f"model.features.{unknown[0]}: unknown key")
+    try:
+        return RaClapFeatureExtractor(**{**settings, **recipe.features})
+    except ValueError as error:
+        raise RecipeError(f"model.features: {error}") from error
