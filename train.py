@@ -42,7 +42,10 @@ def main() -> None:
     """Recipe → towers → checked data → epochs, each validated, saved and exported."""
     recipe, output, fresh = read_command_line()
 
-    # Heavy libraries are loaded after the command line is known to be good.
+    # Heavy libraries are loaded after the command line is known to be good, and after memory is set up.
+    from raclap.memory import keep_freed_memory
+
+    keep_freed_memory()
     from transformers import set_seed
 
     from raclap.data.collection import read_corpora

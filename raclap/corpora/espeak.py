@@ -1,12 +1,13 @@
 """Speech from the espeak-ng library, the same samples for the same request, always.
 
-espeak-ng keeps its pitch flutter, its gain control, its glottal cycle count and its noise in static variables that no
-call resets, so what it says depends on what it said before. Here every utterance is spoken by a library that was
-loaded for it alone and is unloaded afterwards; that costs a few milliseconds and makes the samples a function of the
-request.
+espeak-ng keeps its pitch flutter, its gain control, its count of glottal cycles and its noise in static
+variables that no call resets, so what it says depends on what it said before. Here every utterance is
+spoken by a library that was loaded for it alone and is unloaded afterwards. That costs a few milliseconds
+and makes the samples a function of the request.
 """
 
 import ctypes
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -36,8 +37,9 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 class Synthesiser:
     """Speaks English through a private copy of the library and of its English data.
 
-    A copy, because another user of the library in the same process would keep it loaded, and its state with it; and
-    because voices are files of the data folder.
+    A copy, because another user of the library in the same process would keep it loaded, and its state with
+    it; and because voices are files of the data folder. Not for use by several threads at a time: the noise
+    comes from a generator of the process.
 
     Example:
         `with Synthesiser() as synthesiser: samples = synthesiser.speak("Good morning.", "pitch 90 130")`
@@ -46,14 +48,13 @@ class Synthesiser:
     sample_rate = SAMPLE_RATE
 
     def __init__(self) -> None:
-        package = _package_folder()
-        # glibc's rand and dlclose; on Windows ctypes has no such handle, and espeak-ng is not rebuilt there.
-        self._libc = ctypes.CDLL(None)
+        library, data = _installed()
+        self._process = _process()
         self._folder = tempfile.TemporaryDirectory(prefix="raclap-espeak-")
         self._root = Path(self._folder.name)
         self._data = self._root / "espeak-ng-data"
-        self._library = _copy_library(package, self._root)
-        self._accents = _copy_data(package / "espeak-ng-data", self._data)
+        self._library = str(shutil.copy(library, self._root / library.name))
+        self._accents = _copy_data(data, self._data)
 
     def __enter__(self) -> "Synthesiser":
         return self
@@ -81,7 +82,8 @@ class Synthesiser:
 
         Args:
             text: what to say.
-            voice: lines of an espeak-ng voice file (`pitch`, `formant`, `breath`, ...) that change the accent's voice.
+            voice: lines of an espeak-ng voice file (`pitch`, `formant`, `breath`, ...), added to those of
+                the accent.
             accent: one of `ACCENTS`.
             rate: words a minute, 80 to 450.
             pitch: 0 to 99; 50 leaves the voice's pitch, 25 is half an octave lower.
@@ -100,7 +102,7 @@ class Synthesiser:
         voice_file = self._data / _VOICE_FOLDER / _VOICE_NAME
         voice_file.write_text(self._accents[accent] + "\n" + voice + "\n", encoding="utf-8")
         parameters = {_RATE: rate, _VOLUME: volume, _PITCH: pitch, _RANGE: pitch_range, _WORD_GAP: word_gap}
-        library = ctypes.CDLL(str(self._library))
+        library = ctypes.CDLL(self._library)
         try:
             return self._speak(library, text, parameters)
         finally:
@@ -115,9 +117,7 @@ class Synthesiser:
             return 0
 
         callback = _Callback(keep)
-        rate = library.espeak_Initialize(
-            _OUTPUT_SYNCHRONOUS, 0, str(self._root).encode(), _INITIALIZE_DONT_EXIT
-        )
+        rate = library.espeak_Initialize(_OUTPUT_SYNCHRONOUS, 0, str(self._root).encode(), _INITIALIZE_DONT_EXIT)
         if rate != SAMPLE_RATE:
             raise RaClapError(f"espeak-ng: cannot start with the data in {self._data} (answer {rate})")
         library.espeak_SetSynthCallback(callback)
@@ -135,30 +135,36 @@ class Synthesiser:
         return np.frombuffer(b"".join(pieces), dtype=np.int16).copy()
 
     def _seed_noise(self, library: ctypes.CDLL) -> None:
-        """Breath comes from the C library's generator, other noise from espeak-ng's own, started from the clock."""
-        self._libc.srand(1)
+        # Breath comes from the C library's generator, other noise from espeak-ng's own.
+        self._process.srand(1)
         library.espeak_ng_SetRandSeed(ctypes.c_long(1))
 
     def _unload(self, library: ctypes.CDLL) -> None:
-        self._libc.dlclose.argtypes = [ctypes.c_void_p]
-        self._libc.dlclose(library._handle)
+        self._process.dlclose(ctypes.c_void_p(library._handle))
+        try:
+            ctypes.CDLL(self._library, mode=os.RTLD_NOLOAD)
+        except OSError:
+            return
+        raise RaClapError("espeak-ng: this system does not unload libraries, so speech would not be repeatable")
 
 
-def _package_folder() -> Path:
+def _installed() -> tuple[Path, Path]:
+    """The library and the data folder of the package."""
     try:
         import espeakng_loader
     except ImportError as error:
         raise RaClapError(
             "Synthetic speech needs espeak-ng, which is not installed: pip install 'raclap[demo]'"
         ) from error
-    return Path(espeakng_loader.get_library_path()).parent
+    return Path(espeakng_loader.get_library_path()), Path(espeakng_loader.get_data_path())
 
 
-def _copy_library(package: Path, folder: Path) -> Path:
-    import espeakng_loader
-
-    source = Path(espeakng_loader.get_library_path())
-    return Path(shutil.copy(source, folder / source.name))
+def _process() -> ctypes.CDLL:
+    """What the process itself has loaded: the C library."""
+    try:
+        return ctypes.CDLL(None)
+    except TypeError as error:
+        raise RaClapError("Synthetic speech needs Linux or macOS; Windows cannot unload espeak-ng") from error
 
 
 def _copy_data(source: Path, target: Path) -> dict[str, str]:

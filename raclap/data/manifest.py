@@ -181,6 +181,21 @@ class Manifest:
             raise ManifestError(f"{self.path}: no column '{name}'; the columns are {known}")
         return self.table.column(name).to_pylist()
 
+    def labels(self, name: str) -> list[str]:
+        """One label a row, from a column or, where there is no such column, from the attributes.
+
+        Raises:
+            ManifestError: a row has no such label; the message names it.
+        """
+        if name in self.table.column_names:
+            values = self.column(name)
+        else:
+            values = [pair.attributes.get(name) for pair in self]
+        if None in values:
+            row = values.index(None)
+            raise ManifestError(f"{self.path}: row {self.table['pair_id'][row].as_py()}: no label '{name}'")
+        return [str(value) for value in values]
+
     def split(self, name: str) -> "Manifest":
         """Rows of one split; may be empty."""
         return self._with(self.table.filter(pc.equal(self.table["split"], name)))

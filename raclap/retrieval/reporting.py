@@ -1,0 +1,309 @@
+"""Results of several models side by side: a table to read, a figure to show, JSON to keep.
+
+A corpus is evaluated in two directions; the first model named for it is the baseline of paired comparisons.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from raclap.files import replacing
+from raclap.retrieval.metrics import CEILINGS, METRICS, RetrievalScores, statistic_of, summarise
+from raclap.retrieval.relevance import DIRECTIONS, Direction
+from raclap.retrieval.statistics import Interval, bootstrap_interval, paired_difference
+
+ARROWS: dict[Direction, str] = {"audio_to_text": "audio → text", "text_to_audio": "text → audio"}
+DRAWN = ("R@1", "R@5", "R@10", "mAP@10", "nDCG@10")
+
+# Okabe and Ito: told apart by readers of every colour vision, and in print.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+_CEILING = "style ceiling"
+_INK, _FAINT = "#222222", "#888888"
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """One model on one corpus.
+
+    Attributes:
+        model: name, as it is to be read.
+        corpus: name of the corpus.
+        scores: what `rank_pairs` found.
+        clusters: (N,) speaker of each pair, None where unknown; None for all draws queries alone.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+    """
+
+    model: str
+    corpus: str
+    scores: RetrievalScores
+    clusters: Sequence[Any] | None = None
+    resamples: int = 2000
+    seed: int = 0
+    _known: dict[tuple[Direction, str], Interval] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def intervals(self) -> dict[Direction, dict[str, Interval]]:
+        """Every reported metric of both directions with its interval."""
+        return {
+            direction: {metric: self.interval(direction, metric) for metric in self.scores.metrics}
+            for direction in DIRECTIONS
+        }
+
+    def interval(self, direction: Direction, metric: str) -> Interval:
+        """One metric with its interval, drawn when first asked for.
+
+        A ceiling belongs to the test set as it is, so it has no width.
+        """
+        if (direction, metric) not in self._known:
+            self._known[direction, metric] = self._interval(direction, metric)
+        return self._known[direction, metric]
+
+    def _interval(self, direction: Direction, metric: str) -> Interval:
+        values = self.scores[direction].values(metric)
+        if metric.startswith("style_ceiling_"):
+            return Interval(*[float(values.mean())] * 3)
+        return bootstrap_interval(values, self.clusters, statistic_of(metric), self.resamples, self.seed)
+
+    @property
+    def has_ceiling(self) -> bool:
+        """Whether the style ceiling is known."""
+        return set(CEILINGS) <= set(self.scores.metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Paired difference of one metric between a model and the baseline on the same queries.
+
+    Attributes:
+        model, baseline, corpus, direction, metric: what is compared.
+        difference: model minus baseline.
+        low, high: bounds of its interval.
+        p: two-sided.
+    """
+
+    model: str
+    baseline: str
+    corpus: str
+    direction: Direction
+    metric: str
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+def compare(evaluations: Sequence[Evaluation]) -> list[Comparison]:
+    """Compares each model with the first one of the same corpus.
+
+    Raises:
+        ValueError: two models of a corpus did not see the same number of queries.
+    """
+    return [
+        _comparison(model, baseline, direction, metric)
+        for baseline, *others in _by_corpus(evaluations).values()
+        for model in others
+        for direction in DIRECTIONS
+        for metric in METRICS
+    ]
+
+
+def results_json(evaluations: Sequence[Evaluation]) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """`{model: {corpus: {direction: {metric: value}}}}`."""
+    results: dict[str, dict[str, Any]] = {}
+    for evaluation in evaluations:
+        results.setdefault(evaluation.model, {})[evaluation.corpus] = summarise(evaluation.scores)
+    return results
+
+
+def intervals_json(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """Results with their uncertainty.
+
+    Returns:
+        `results`: `{model: {corpus: {direction: {metric: {"value", "low", "high"}}}}}`; `comparisons`: a list
+        of the fields of `Comparison`.
+    """
+    results: dict[str, dict[str, Any]] = {}
+    for evaluation in evaluations:
+        results.setdefault(evaluation.model, {})[evaluation.corpus] = {
+            direction: {metric: asdict(interval) for metric, interval in metrics.items()}
+            for direction, metrics in evaluation.intervals.items()
+        }
+    return {"results": results, "comparisons": [asdict(each) for each in compare(evaluations)]}
+
+
+def results_table(evaluations: Sequence[Evaluation], metrics: Sequence[str] = METRICS) -> Table:
+    """A table for the terminal: value ± half the interval, the best of a corpus and direction in bold."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption="± half a 95 % bootstrap interval", caption_justify="left")
+    for heading in ("corpus", "direction", "model"):
+        table.add_column(heading, no_wrap=True)
+    for metric in metrics:
+        table.add_column(metric.replace("_", "\n", 1), justify="right", no_wrap=True)
+    for corpus, models in _by_corpus(evaluations).items():
+        for direction in DIRECTIONS:
+            _add_rows(table, corpus, direction, models, metrics)
+            table.add_section()
+    return table
+
+
+def save_figure(evaluations: Sequence[Evaluation], path: Path | str) -> None:
+    """Draws bars with interval whiskers, a row a corpus and a column a direction, and writes them as PNG.
+
+    Args:
+        evaluations: at least one.
+        path: the PNG to make, whole or not at all.
+    """
+    corpora = _by_corpus(evaluations)
+    colours = dict(zip(dict.fromkeys(e.model for e in evaluations), cycle(_COLOURS), strict=False))
+    with rc_context(_STYLE), replacing(Path(path)) as beside:
+        figure = Figure(figsize=(11, 1.2 + 2.9 * len(corpora)), layout="constrained")
+        FigureCanvasAgg(figure)
+        figure.get_layout_engine().set(hspace=0.08, wspace=0.04)
+        grid = figure.subplots(len(corpora), len(DIRECTIONS), sharey=True, squeeze=False)
+        for row, (corpus, models) in zip(grid, corpora.items(), strict=True):
+            for axes, direction in zip(row, DIRECTIONS, strict=True):
+                _draw(axes, models, direction, colours)
+                axes.set_title(corpus, loc="left", color=_INK, fontweight="bold", pad=9)
+                axes.set_title(ARROWS[direction], loc="right", color=_FAINT, fontsize=10, pad=9)
+            row[0].set_ylabel("percent", color=_FAINT)
+        _add_legend(figure, grid)
+        note = "whiskers: 95 % bootstrap intervals"
+        figure.supxlabel(note, x=0.995, ha="right", fontsize=8, color=_FAINT)
+        figure.savefig(beside, dpi=160, format="png", facecolor="white")
+
+
+def _by_corpus(evaluations: Sequence[Evaluation]) -> dict[str, list[Evaluation]]:
+    corpora: dict[str, list[Evaluation]] = {}
+    for evaluation in evaluations:
+        corpora.setdefault(evaluation.corpus, []).append(evaluation)
+    return corpora
+
+
+def _comparison(model: Evaluation, baseline: Evaluation, direction: Direction, metric: str) -> Comparison:
+    found = paired_difference(
+        model.scores[direction].values(metric),
+        baseline.scores[direction].values(metric),
+        baseline.clusters,
+        statistic_of(metric),
+        baseline.resamples,
+        baseline.seed,
+    )
+    names = (model.model, baseline.model, baseline.corpus, direction, metric)
+    return Comparison(*names, difference=found.value, low=found.low, high=found.high, p=found.p)
+
+
+def _add_rows(
+    table: Table, corpus: str, direction: Direction, models: Sequence[Evaluation], metrics: Sequence[str]
+) -> None:
+    best = {metric: _best([m.interval(direction, metric).value for m in models], metric) for metric in metrics}
+    for number, model in enumerate(models):
+        cells = [_cell(model.interval(direction, metric), best[metric]) for metric in metrics]
+        table.add_row(corpus if not number else "", ARROWS[direction] if not number else "", model.model, *cells)
+    if known := [model for model in models if model.has_ceiling]:
+        ceilings = [
+            f"{known[0].interval(direction, f'style_ceiling_{metric}').value:.1f}" if metric.startswith("R@") else ""
+            for metric in metrics
+        ]
+        table.add_row("", "", _CEILING, *ceilings, style="dim")
+
+
+def _best(values: Sequence[float], metric: str) -> float | None:
+    """The value to set in bold; None where there is nothing to compare."""
+    if len(values) == 1:
+        return None
+    return min(values) if metric == "median_rank" else max(values)
+
+
+def _cell(interval: Interval, best: float | None) -> Text:
+    style = "bold" if interval.value == best else ""
+    return Text.assemble((f"{interval.value:.1f}", style), (f" ±{interval.half_width:.1f}", "dim"))
+
+
+def _draw(axes: Axes, models: Sequence[Evaluation], direction: Direction, colours: dict[str, str]) -> None:
+    width = 0.82 / len(models)
+    for number, model in enumerate(models):
+        places = np.arange(len(DRAWN)) + (number - (len(models) - 1) / 2) * width
+        intervals = [model.interval(direction, metric) for metric in DRAWN]
+        _draw_bars(axes, places, 0.92 * width, intervals, color=colours[model.model], label=model.model)
+        if len(models) <= 4:
+            _write_values(axes, places, intervals, decimals=1 if len(models) <= 2 else 0)
+    _draw_ceiling(axes, models, direction)
+    axes.set_xticks(range(len(DRAWN)), DRAWN)
+    axes.set_ylim(0, 104)
+    axes.margins(x=0.02)
+    axes.yaxis.grid(True, color="#e8e8e8", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, colors=_INK)
+    axes.spines["left"].set_visible(False)
+    axes.spines["bottom"].set_color("#bbbbbb")
+
+
+def _draw_bars(
+    axes: Axes, places: np.ndarray, width: float, intervals: Sequence[Interval], color: str, label: str
+) -> None:
+    values, lows, highs = np.array([(each.value, each.low, each.high) for each in intervals]).T
+    whiskers = np.maximum([values - lows, highs - values], 0)
+    axes.bar(places, values, width, color=color, label=label)
+    axes.errorbar(places, values, whiskers, fmt="none", ecolor=_INK, elinewidth=0.9, capsize=2.2, capthick=0.9)
+
+
+def _write_values(axes: Axes, places: np.ndarray, intervals: Sequence[Interval], decimals: int) -> None:
+    """Writes at the foot of the bars, clear of whiskers and ceilings, or above the bars that are too low."""
+    for place, interval in zip(places, intervals, strict=True):
+        low = interval.low < 8
+        axes.annotate(
+            f"{interval.value:.{decimals}f}",
+            (place, interval.high if low else 0),
+            (0, 3),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=7.5,
+            color=_INK if low else "white",
+            fontweight="normal" if low else "bold",
+        )
+
+
+def _draw_ceiling(axes: Axes, models: Sequence[Evaluation], direction: Direction) -> None:
+    known = [model for model in models if model.has_ceiling]
+    if not known:
+        return
+    recalls = [place for place, metric in enumerate(DRAWN) if metric.startswith("R@")]
+    axes.hlines(
+        [known[0].interval(direction, f"style_ceiling_{DRAWN[place]}").value for place in recalls],
+        [place - 0.44 for place in recalls],
+        [place + 0.44 for place in recalls],
+        colors=_INK,
+        linestyles=(0, (4, 2)),
+        linewidth=1.2,
+        label=_CEILING,
+    )
+
+
+def _add_legend(figure: Figure, grid: np.ndarray) -> None:
+    """One legend for all panels, each name once."""
+    named: dict[str, Any] = {}
+    for axes in grid.flat:
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+            named.setdefault(name, handle)
+    # A line's handle comes before those of bars: the ceiling is to stand after the models.
+    names = sorted(named, key=lambda name: name == _CEILING)
+    handles = [named[name] for name in names]
+    figure.legend(handles, names, loc="outside upper left", ncols=min(len(names), 5), frameon=False)
