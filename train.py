@@ -23,14 +23,10 @@ def read_command_line() -> tuple[Recipe, Path, bool]:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--recipe", required=True, help="YAML file under configuration/")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe key"
-    )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a recipe key")
     parser.add_argument("--output", type=Path, help="run folder (default: runs/NAME of the recipe)")
     parser.add_argument("--skip-bad", action="store_true", help="leave bad recordings out, and list them")
-    parser.add_argument(
-        "--fresh", action="store_true", help="put an older run of this name aside, begin anew"
-    )
+    parser.add_argument("--fresh", action="store_true", help="put an older run of this name aside, begin anew")
     arguments = parser.parse_args()
     settings = [*arguments.set, *(["data.skip_bad=true"] if arguments.skip_bad else [])]
     recipe = read_recipe(arguments.recipe, settings)
@@ -46,6 +42,7 @@ def main() -> None:
     from raclap.memory import keep_freed_memory
 
     keep_freed_memory()
+    from accelerate import PartialState
     from transformers import set_seed
 
     from raclap.data.collection import read_corpora
@@ -58,41 +55,46 @@ def main() -> None:
     from raclap.training.setup import prepare_training
     from raclap.training.towers import build_model
 
-    # 1. The run folder: a new one, or the one to go on in.
+    # 1. The run folder: a new one, or the one to go on in. One process makes it, the others find it.
     run = RunFolder(output)
-    run.open(recipe, fresh)
+    state = PartialState()
+    with state.main_process_first():
+        run.open(recipe, fresh and state.is_main_process)
 
     # 2. Model and data. Every recording is looked at before the first step.
     set_seed(recipe.seed)
     model, processor = build_model(recipe.model)
     train_set = read_corpora(recipe.data, "train", processor.feature_extractor)
-    validation = Validation(
-        recipe.evaluation, read_corpora(recipe.data, "validation", processor.feature_extractor), processor
-    )
+    validation_set = read_corpora(recipe.data, "validation", processor.feature_extractor)
+    if state.is_main_process:
+        run.record_skipped({"train": train_set, "validation": validation_set})
+    validation = Validation(recipe.evaluation, validation_set, processor)
 
     # 3. Accelerate: devices, precision, processes.
-    objective = InfoNceObjective(recipe.objective.symmetric, recipe.training.length_micro_batches)
+    objective = InfoNceObjective(
+        recipe.objective.symmetric, recipe.training.speech_micro_batches, recipe.training.text_micro_batches
+    )
     session = prepare_training(recipe, model, processor, train_set, output)
     checkpoints = Checkpoints(run.checkpoints)
     start = checkpoints.resume(session.accelerator, session.scheduler)
+    best = start.best
 
     def save_within_epoch(progress: Progress) -> None:
         every = recipe.training.checkpoint_steps
         if every and progress.step % every == 0:
-            checkpoints.save(session.accelerator, session.scheduler, progress)
+            checkpoints.save(session.accelerator, session.scheduler, replace(progress, best=best))
 
     # 4. Epochs: train, validate, export, save.
-    best = start.best
     for report in train_epochs(
         session.accelerator, session.model, session.optimizer, session.scheduler, session.loader,
-        objective, session.settings, start, lambda p: save_within_epoch(replace(p, best=best)),
+        objective, session.settings, start, save_within_epoch,
     ):  # fmt: skip
         results = validation.run(model)
         score = validation.score(results)
         session.accelerator.log({f"validation/{recipe.evaluation.select}": score}, step=(report.epoch + 1))
         is_best = best is None or score > best
         best = max(score, best) if best is not None else score
-        if session.accelerator.is_main_process:
+        if state.is_main_process:
             run.record({**asdict(report), "score": score, "best": is_best, "validation": results})
             export(model, processor, run.last)
             if is_best:

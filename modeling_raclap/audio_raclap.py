@@ -51,9 +51,7 @@ def to_mono(samples: np.ndarray, name: str = "audio") -> np.ndarray:
     if samples.dtype.kind in "iu":
         limits = np.iinfo(samples.dtype)
         offset = 0 if samples.dtype.kind == "i" else -(limits.max // 2 + 1)
-        samples = (samples.astype(np.float32) + offset) / (
-            limits.max // (1 if samples.dtype.kind == "i" else 2) + 1
-        )
+        samples = (samples.astype(np.float32) + offset) / (limits.max // (1 if samples.dtype.kind == "i" else 2) + 1)
     samples = samples.astype(np.float32, copy=False)
     if samples.ndim == 1:
         return samples

@@ -4,13 +4,11 @@ Shapes: B pairs in the global batch, D joint size.
 """
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 
-def info_nce(
-    audio_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor, symmetric: bool = True
-) -> Tensor:
+def info_nce(audio_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor, symmetric: bool = True) -> Tensor:
     """Contrastive loss of paired clips and captions: each must find its partner among all of the batch.
 
     Args:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 from transformers import initialization as init
@@ -186,21 +186,34 @@ class RaClapModel(PreTrainedModel):
         Returns:
             The tower's output, its `pooler_output` replaced by the (B, D) unit embeddings.
         """
+        output, pooled = self.pool_text(input_ids, attention_mask, token_type_ids, **kwargs)
+        return _with_embedding(output, self._project_text(pooled))
+
+    def pool_text(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        **kwargs: Any,
+    ) -> tuple[ModelOutput, Tensor]:
+        """The text tower's output and its pooling, (B, H), before the projection.
+
+        Of a frozen tower the pooling of a caption never changes: compute it once, give it to `forward`.
+        """
         if token_type_ids is not None:
             kwargs["token_type_ids"] = token_type_ids
         weighted = self.config.text_pooling == "layer_weighted_mean"
         if weighted:
             kwargs["output_hidden_states"] = True
-        output = self.text_model(
-            input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **kwargs
-        )
+        output = self.text_model(input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **kwargs)
         if weighted:
-            pooled = self.text_pooling(output.hidden_states, attention_mask)
-        elif self.config.text_pooling == "cls":
-            pooled = output.last_hidden_state[:, 0]
-        else:
-            pooled = masked_mean(output.last_hidden_state, attention_mask)
-        return _with_embedding(output, F.normalize(self.text_projection(pooled), dim=-1))
+            return output, self.text_pooling(output.hidden_states, attention_mask)
+        if self.config.text_pooling == "cls":
+            return output, output.last_hidden_state[:, 0]
+        return output, masked_mean(output.last_hidden_state, attention_mask)
+
+    def _project_text(self, pooled: Tensor) -> Tensor:
+        return F.normalize(self.text_projection(pooled), dim=-1)
 
     @can_return_tuple
     def get_audio_features(
@@ -256,6 +269,7 @@ class RaClapModel(PreTrainedModel):
         input_features: Tensor | None = None,
         audio_attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        text_pooled: Tensor | None = None,
         return_loss: bool | None = None,
         **kwargs: Any,
     ) -> tuple | RaClapOutput:
@@ -264,6 +278,7 @@ class RaClapModel(PreTrainedModel):
         Args:
             input_ids, attention_mask, token_type_ids: captions, (B_text, N).
             input_values, input_features, audio_attention_mask: clips, as in `get_audio_features`.
+            text_pooled: (B_text, H) from `pool_text`, in place of captions.
             return_loss: also compute symmetric InfoNCE; clip i must then belong to caption i.
             **kwargs: passed to both towers.
 
@@ -274,13 +289,13 @@ class RaClapModel(PreTrainedModel):
             ValueError: no modality is given, or `return_loss` with unequal numbers of clips and captions.
         """
         has_audio = input_values is not None or input_features is not None
-        if input_ids is None and not has_audio:
+        if input_ids is None and text_pooled is None and not has_audio:
             raise ValueError("pass input_ids, audio inputs, or both")
         text = audio = None
-        if input_ids is not None:
-            text = self.get_text_features(
-                input_ids, attention_mask, token_type_ids, return_dict=True, **kwargs
-            )
+        if text_pooled is not None:
+            text = BaseModelOutputWithPooling(pooler_output=self._project_text(text_pooled))
+        elif input_ids is not None:
+            text = self.get_text_features(input_ids, attention_mask, token_type_ids, return_dict=True, **kwargs)
         if has_audio:
             audio = self.get_audio_features(
                 input_values, input_features, audio_attention_mask, return_dict=True, **kwargs
@@ -314,11 +329,18 @@ def build_tower(config: PretrainedConfig, **kwargs: Any) -> PreTrainedModel:
         return AutoModel.from_config(config)
 
 
-def load_tower(source: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """A pretrained encoder from the Hub or a folder."""
-    model_type = PretrainedConfig.get_config_dict(source)[0].get("model_type")
-    model_class = EcapaTdnnModel if model_type == EcapaTdnnConfig.model_type else AutoModel
-    return model_class.from_pretrained(source, dtype=dtype)
+def load_tower(source: str, dtype: torch.dtype = torch.float32, **overrides: Any) -> PreTrainedModel:
+    """A pretrained encoder from the Hub or a folder, some fields of its configuration changed.
+
+    Raises:
+        ValueError: its configuration has no such field.
+    """
+    fields = PretrainedConfig.get_config_dict(source)[0]
+    unknown = [name for name in overrides if name not in fields]
+    if unknown:
+        raise ValueError(f"the configuration of {source} has no field '{unknown[0]}'")
+    model_class = EcapaTdnnModel if fields.get("model_type") == EcapaTdnnConfig.model_type else AutoModel
+    return model_class.from_pretrained(source, dtype=dtype, **overrides)
 
 
 def _take_weights(tower: PreTrainedModel, source: PreTrainedModel) -> None:

@@ -48,9 +48,7 @@ class RaClapProcessor(ProcessorMixin):
         if text is not None:
             data.update(self._tokenize(text, return_tensors))
         if audio is not None:
-            data.update(
-                self.feature_extractor(audio, sampling_rate, return_tensors=return_tensors, prepared=prepared)
-            )
+            data.update(self.feature_extractor(audio, sampling_rate, return_tensors=return_tensors, prepared=prepared))
         return BatchFeature(data)
 
     def _tokenize(self, text: str | list[str], return_tensors: str | None) -> dict[str, Any]:

@@ -180,9 +180,7 @@ class EcapaTdnnModel(PreTrainedModel):
             outputs.append(hidden_states)
         hidden_states = self.mfa(torch.cat(outputs, dim=1), mask)
         pooled = self.fc(self.asp_bn(self.asp(hidden_states, mask)))
-        return BaseModelOutputWithPooling(
-            last_hidden_state=hidden_states.transpose(1, 2), pooler_output=pooled
-        )
+        return BaseModelOutputWithPooling(last_hidden_state=hidden_states.transpose(1, 2), pooler_output=pooled)
 
 
 def _frame_weights(hidden_states: Tensor, mask: Tensor | None) -> Tensor:

@@ -49,10 +49,15 @@ def replacing_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
+def write_text(target: Path, text: str) -> None:
+    """Writes text in UTF-8, whole or not at all."""
+    with replacing(target) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
 def write_json(target: Path, value: Any) -> None:
     """Writes `value` as indented JSON, whole or not at all."""
-    with replacing(target) as beside:
-        beside.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def _umask() -> int:

@@ -31,15 +31,17 @@ class TowerRecipe(_Section):
         None, description="Hub name, folder, or package:NAME/FOLDER for weights inside an installed package"
     )
     sha256: str | None = Field(None, description="expected SHA-256 of the model.safetensors of `pretrained`")
-    config: dict[str, Any] | None = Field(
-        None, description="model_type and fields of its transformers config"
-    )
+    config: dict[str, Any] | None = Field(None, description="model_type and fields of its transformers config")
     freeze: bool = Field(False, description="keep the encoder as it is (and in eval mode)")
+    freeze_layers: Annotated[int, Field(ge=0)] = Field(
+        0, description="keep its input embeddings and this many of its first layers as they are"
+    )
+    learning_rate: float | None = Field(None, gt=0, description="of this encoder; None takes optimizer.learning_rate")
 
     @model_validator(mode="after")
-    def _one_source(self) -> "TowerRecipe":
-        if (self.pretrained is None) == (self.config is None):
-            raise ValueError("give either 'pretrained' or 'config'")
+    def _has_a_source(self) -> "TowerRecipe":
+        if self.pretrained is None and "model_type" not in (self.config or {}):
+            raise ValueError("give 'pretrained', or a 'config' with its model_type")
         return self
 
 
@@ -82,9 +84,7 @@ class DataRecipe(_Section):
         "balanced",
         description="balanced: every batch holds the corpora 1:1:1; natural: by size; or shares by corpus name",
     )
-    crop_seconds: float | None = Field(
-        10.0, gt=0, description="longest random crop in training; None: whole clips"
-    )
+    crop_seconds: float | None = Field(10.0, gt=0, description="longest random crop in training; None: whole clips")
     audio_check: Literal["decode", "header", "none"] = Field(
         "decode", description="how every recording is checked before training"
     )
@@ -126,13 +126,12 @@ class TrainingRecipe(_Section):
     batch_size: Positive = Field(192, description="pairs in a global batch, over all processes together")
     epochs: Positive = 15
     steps_per_epoch: Positive | None = Field(None, description="None: as many as hold all pairs once")
-    length_micro_batches: Positive = Field(
+    speech_micro_batches: Positive = Field(
         1, description="the speech tower runs over the batch in this many length-sorted parts (less padding)"
     )
+    text_micro_batches: Positive = Field(1, description="the same for the text tower")
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
-    checkpoint_steps: Positive | None = Field(
-        None, description="also save within an epoch, every so many steps"
-    )
+    checkpoint_steps: Positive | None = Field(None, description="also save within an epoch, every so many steps")
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "comet_ml"], ...] = ("tensorboard",)
 
 
@@ -240,9 +239,7 @@ def _describe(section: type[BaseModel], prefix: str) -> Iterator[str]:
         if inner:
             yield from _describe(inner[0], f"{prefix}{name}.")
             continue
-        default = (
-            "required" if info.is_required() else f"default {info.get_default(call_default_factory=True)}"
-        )
+        default = "required" if info.is_required() else f"default {info.get_default(call_default_factory=True)}"
         meaning = f"{info.description}; " if info.description else ""
         yield f"  {prefix}{name}: {meaning}{default}"
 
@@ -297,15 +294,11 @@ def _suggestion(parts: list[str]) -> str:
         if part.isdigit():
             continue
         annotation = section.model_fields[part].annotation
-        section = next(
-            (t for t in (annotation, *typing.get_args(annotation)) if hasattr(t, "model_fields")), None
-        )
+        section = next((t for t in (annotation, *typing.get_args(annotation)) if hasattr(t, "model_fields")), None)
         if section is None:
             return ""
     near = difflib.get_close_matches(parts[-1], section.model_fields, n=1)
-    return (
-        f"; did you mean '{near[0]}'?" if near else f"; the keys here are {', '.join(section.model_fields)}"
-    )
+    return f"; did you mean '{near[0]}'?" if near else f"; the keys here are {', '.join(section.model_fields)}"
 
 
 def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -21,9 +21,27 @@ torch.set_num_threads(1)
 RATE = 16_000
 PITCHES = {"low": 120.0, "normal": 220.0, "high": 400.0}
 VOLUMES = {"quiet": 0.03, "loud": 0.5}
-WORDS = (
-    "a the low normal high quiet loud voice speaks in sounds and pitched person with of tone it is".split()
-)
+WORDS = [
+    "a",
+    "the",
+    "low",
+    "normal",
+    "high",
+    "quiet",
+    "loud",
+    "voice",
+    "speaks",
+    "in",
+    "sounds",
+    "and",
+    "pitched",
+    "person",
+    "with",
+    "of",
+    "tone",
+    "it",
+    "is",
+]
 
 
 def tone(pitch: float, volume: float, seconds: float, rng: np.random.Generator) -> np.ndarray:
@@ -41,9 +59,7 @@ def make_corpus(folder: Path, name: str, sizes: dict[str, int], seed: int = 0) -
         for index in range(size):
             pitch, volume = list(PITCHES)[index % 3], list(VOLUMES)[index // 3 % 2]
             pair_id = f"{name}-{split}-{index}"
-            samples = tone(
-                PITCHES[pitch] * rng.uniform(0.95, 1.05), VOLUMES[volume], rng.uniform(0.3, 0.7), rng
-            )
+            samples = tone(PITCHES[pitch] * rng.uniform(0.95, 1.05), VOLUMES[volume], rng.uniform(0.3, 0.7), rng)
             (folder / name).mkdir(parents=True, exist_ok=True)
             soundfile.write(folder / name / f"{pair_id}.flac", samples, RATE)
             captions = (
@@ -67,9 +83,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
-    tokenizer.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
+    tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
         model_max_length=32,
@@ -106,9 +120,7 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def recipe_file(
-    tmp_path_factory: pytest.TempPathFactory, text_folder: Path, corpora: dict[str, Path]
-) -> Path:
+def recipe_file(tmp_path_factory: pytest.TempPathFactory, text_folder: Path, corpora: dict[str, Path]) -> Path:
     """A recipe that trains in seconds."""
     listed = "\n".join(f"    - {{name: {name}, manifest: {path}}}" for name, path in corpora.items())
     path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"

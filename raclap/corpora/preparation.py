@@ -12,7 +12,7 @@ from rich.table import Table
 from raclap.corpora import emodb, ravdess
 from raclap.corpora.listing import CorpusListing
 from raclap.data.audio import read_header
-from raclap.data.manifest import SPLITS, Pair, write_manifest
+from raclap.data.manifest import SPLITS, Manifest, Pair, read_manifest, write_manifest
 from raclap.errors import RecipeError
 
 READERS: dict[str, Callable[..., CorpusListing]] = {"emodb": emodb.read, "ravdess": ravdess.read}
@@ -85,41 +85,51 @@ def prepare(
     root = Path(root)
     listing = READERS[corpus](root, skip_bad=skip_bad, **options)
     write_manifest(output, listing.pairs, root)
-    summary = Summary(
-        corpus=corpus,
-        manifest=Path(output),
-        splits=_summarise(listing.pairs, root),
-        licences=tuple(sorted({pair.licence for pair in listing.pairs if pair.licence})),
-        skipped=tuple(listing.skipped),
-    )
-    _show(summary, console or Console())
+    summary = summarise(read_manifest(output), listing.skipped)
+    show(summary, console)
     return summary
 
 
-def _summarise(pairs: Iterable[Pair], root: Path) -> dict[str, SplitSummary]:
-    by_split: dict[str, list[Pair]] = {split: [] for split in SPLITS}
-    for pair in pairs:
-        by_split[pair.split].append(pair)
-    return {split: _summarise_split(own, root) for split, own in by_split.items() if own}
+def summarise(manifest: Manifest, skipped: Iterable[tuple[str, str]] = ()) -> Summary:
+    """Counts what a manifest holds.
+
+    Args:
+        manifest: of one corpus.
+        skipped: (path, reason) of what was left out of it.
+
+    Raises:
+        AudioError: a recording without a stated end cannot be opened.
+    """
+    by_split = {name: list(manifest.split(name)) for name in SPLITS}
+    pairs = [pair for own in by_split.values() for pair in own]
+    return Summary(
+        corpus=pairs[0].corpus if pairs else manifest.path.stem,
+        manifest=manifest.path,
+        splits={name: _summarise_split(own, manifest) for name, own in by_split.items() if own},
+        licences=tuple(sorted({pair.licence for pair in pairs if pair.licence})),
+        skipped=tuple(skipped),
+    )
 
 
-def _summarise_split(pairs: list[Pair], root: Path) -> SplitSummary:
+def _summarise_split(pairs: list[Pair], manifest: Manifest) -> SplitSummary:
     texts = Counter(caption.text for pair in pairs for caption in pair.captions)
     return SplitSummary(
         pairs=len(pairs),
-        hours=sum(_seconds(pair, root) for pair in pairs) / 3600,
+        hours=sum(_seconds(pair, manifest) for pair in pairs) / 3600,
         speakers=len({pair.speaker for pair in pairs if pair.speaker}),
         captions=texts.total(),
         repeated_captions=sum(count for count in texts.values() if count > 1),
     )
 
 
-def _seconds(pair: Pair, root: Path) -> float:
-    end = read_header(root / pair.audio) if pair.end is None else pair.end
+def _seconds(pair: Pair, manifest: Manifest) -> float:
+    end = read_header(manifest.audio_path(pair)) if pair.end is None else pair.end
     return end - (pair.start or 0.0)
 
 
-def _show(summary: Summary, console: Console) -> None:
+def show(summary: Summary, console: Console | None = None) -> None:
+    """Prints the account as a table; to standard output where no console is given."""
+    console = console or Console()
     table = Table(title=f"{summary.corpus} → {summary.manifest}", title_justify="left")
     table.add_column("split")
     for name in ("pairs", "hours", "speakers", "captions", "repeated"):

@@ -45,7 +45,7 @@ from raclap.data.manifest import SPLITS, Caption, Pair, write_manifest
 from raclap.errors import RaClapError
 from raclap.files import replacing, write_json
 
-VERSION = 1  # of everything that decides what a build contains
+VERSION = 2  # of everything that decides what a build contains
 
 # The text, captions and sound are ours. espeak-ng is GPL-3 or later; its licence does not reach what it says.
 LICENCE = "CC0-1.0"
@@ -278,7 +278,7 @@ def _captions(name: str, split: str, style: dict[str, str], text: str, rng: Rand
     for template in rng.sample(TEMPLATES[name][split], spec.captions[split]):
         names = _named(spec, style, rng)
         quote = text.removesuffix(".")
-        text_of_caption = describe(template, style, names, split=split, quote=quote, rng=rng)
+        text_of_caption = describe(template, style, names, quote=quote, rng=rng)
         captions.append(Caption(text_of_caption, names))
     return tuple(captions)
 

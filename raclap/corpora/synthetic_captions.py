@@ -125,7 +125,6 @@ def describe(
     style: Mapping[str, str],
     names: Sequence[str],
     *,
-    split: str,
     quote: str,
     rng: Random,
 ) -> str:
@@ -135,19 +134,18 @@ def describe(
         template: of `TEMPLATES`.
         style: the attributes known of the clip.
         names: those the caption is to name; beside sex and age at least one for each slot of the template.
-        split: decides which synonyms may be used.
         quote: what is said.
         rng: chooses the words.
     """
     named = {name: style[name] for name in names}
     slots = [slot for slot in words.FRAMES if f"{{{slot}}}" in template]
     shares = _shares([name for name in names if name not in _SPEAKER], len(slots), rng)
-    writer = _Writer(template, split, words.PRONOUNS[named.get("sex")], rng)
+    writer = _Writer(template, words.PRONOUNS[named.get("sex")], rng)
     filled = {
         slot: _listed([writer.part(slot, name, named[name]) for name in share], rng)
         for slot, share in zip(slots, shares, strict=True)
     }
-    who = _person(named, split, "age" in style, rng)
+    who = _person(named, "age" in style, rng)
     return _sentences(template.format(who=who, quote=f'"{quote}"', **filled))
 
 
@@ -155,8 +153,7 @@ class _Writer:
     """Writes the parts of one caption and remembers which heads it has used, the template's own among
     them."""
 
-    def __init__(self, template: str, split: str, pronouns: tuple[str, str], rng: Random) -> None:
-        self._split = split
+    def __init__(self, template: str, pronouns: tuple[str, str], rng: Random) -> None:
         self._pronouns = pronouns
         self._rng = rng
         self._used = set(re.findall(r"\w+", template))
@@ -164,7 +161,7 @@ class _Writer:
     def part(self, slot: str, name: str, value: str) -> str:
         """What a slot says of one attribute."""
         kind, frame = self._frame(slot, name, value)
-        word = self._rng.choice(synonyms(words.WORDS[kind][name][value], self._split))
+        word = self._rng.choice(words.WORDS[kind][name][value])
         pronoun, own = self._pronouns
         return frame.format(an=_with_article(word), word=word, pronoun=pronoun, own=own)
 
@@ -178,13 +175,6 @@ class _Writer:
         return kind, self._rng.choice(frames)
 
 
-def synonyms(choices: Sequence[str], split: str) -> list[str]:
-    """The words of a list that a split may use."""
-    if split == "train":
-        return list(choices[:-2])
-    return [*choices[:2], choices[-2 if split == "validation" else -1]]
-
-
 def _shares(names: list[str], count: int, rng: Random) -> list[list[str]]:
     """Deals the names out to one or two slots, in random order, one at least to each."""
     shuffled = rng.sample(names, len(names))
@@ -192,10 +182,10 @@ def _shares(names: list[str], count: int, rng: Random) -> list[list[str]]:
     return [shuffled[:cut], shuffled[cut:]][:count]
 
 
-def _person(named: Mapping[str, str], split: str, knows_age: bool, rng: Random) -> str:
+def _person(named: Mapping[str, str], knows_age: bool, rng: Random) -> str:
     sex, age = named.get("sex"), named.get("age")
     ageless = sex is not None and not knows_age
-    return rng.choice(synonyms(words.PERSONS_OF_NO_AGE[sex] if ageless else words.PERSONS[sex, age], split))
+    return rng.choice(words.PERSONS_OF_NO_AGE[sex] if ageless else words.PERSONS[sex, age])
 
 
 def _with_article(word: str) -> str:

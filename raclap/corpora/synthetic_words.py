@@ -1,7 +1,7 @@
 """The words for the attributes of the synthetic corpora.
 
-Every value has a list of words; the last two are kept from training, one for validation and one for the test,
-which beside it use the first two.
+Every value has a list of words, which all splits share: what a split keeps to itself are its templates, voices
+and sentences.
 
 A frame makes a part of a sentence of a word: {an} is the word with its article, {word} the word alone,
 {own} a possessive or "the", {pronoun} who speaks. Frames are grouped by their head, so that no caption says

@@ -3,7 +3,7 @@
 Shapes: S samples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,21 +73,32 @@ class PairCollator:
     Args:
         processor: a `RaClapProcessor`.
         augment: SpecAugment, for towers that read log-mel frames.
+        pooled_captions: what a frozen text tower makes of each caption, (H,); given in place of its tokens.
         seed: of the masks.
     """
 
-    def __init__(self, processor: Any, augment: SpecAugment | None = None, seed: int = 0):
+    def __init__(
+        self,
+        processor: Any,
+        augment: SpecAugment | None = None,
+        pooled_captions: Mapping[str, torch.Tensor] | None = None,
+        seed: int = 0,
+    ):
         self._processor = processor
+        self._pooled_captions = pooled_captions
         self._augment = augment
         self._seed = seed
 
     def __call__(self, examples: list[Example]) -> dict[str, torch.Tensor]:
         """Model inputs of a batch; see `RaClapProcessor.__call__`."""
+        captions = [example.caption for example in examples]
         batch = self._processor(
-            text=[example.caption for example in examples],
+            text=captions if self._pooled_captions is None else None,
             audio=[example.waveform for example in examples],
             prepared=True,
         )
+        if self._pooled_captions is not None:
+            batch["text_pooled"] = torch.stack([self._pooled_captions[caption] for caption in captions])
         if self._augment is not None and "input_features" in batch:
             lengths = batch["audio_attention_mask"].sum(dim=1).tolist()
             for features, frames, example in zip(batch["input_features"], lengths, examples, strict=True):

@@ -187,10 +187,8 @@ class Manifest:
         Raises:
             ManifestError: a row has no such label; the message names it.
         """
-        if name in self.table.column_names:
-            values = self.column(name)
-        else:
-            values = [pair.attributes.get(name) for pair in self]
+        is_column = name in self.table.column_names
+        values = self.column(name) if is_column else [pair.attributes.get(name) for pair in self]
         if None in values:
             row = values.index(None)
             raise ManifestError(f"{self.path}: row {self.table['pair_id'][row].as_py()}: no label '{name}'")
@@ -223,18 +221,14 @@ class Manifest:
 
 def _row(pair: Pair) -> dict[str, Any]:
     row = {f.name: getattr(pair, f.name) for f in fields(pair)}
-    row["captions"] = [
-        {"text": c.text, "names": None if c.names is None else list(c.names)} for c in pair.captions
-    ]
+    row["captions"] = [{"text": c.text, "names": None if c.names is None else list(c.names)} for c in pair.captions]
     row["attributes"] = [{"name": name, "value": value} for name, value in pair.attributes.items()]
     row["tags"] = list(pair.tags)
     return row
 
 
 def _pair(row: dict[str, Any]) -> Pair:
-    captions = tuple(
-        Caption(c["text"], None if c["names"] is None else tuple(c["names"])) for c in row["captions"]
-    )
+    captions = tuple(Caption(c["text"], None if c["names"] is None else tuple(c["names"])) for c in row["captions"])
     attributes = {a["name"]: a["value"] for a in row["attributes"] or ()}
     return Pair(**{**row, "captions": captions, "attributes": attributes, "tags": tuple(row["tags"] or ())})
 
@@ -243,9 +237,7 @@ def _to_schema(table: pa.Table, path: Path) -> pa.Table:
     """Adds absent optional columns as nulls and casts; unknown columns are errors, not silently dropped."""
     unknown = [name for name in table.column_names if name not in SCHEMA.names]
     if unknown:
-        raise ManifestError(
-            f"{path}: unknown column '{unknown[0]}'; the columns are {', '.join(SCHEMA.names)}"
-        )
+        raise ManifestError(f"{path}: unknown column '{unknown[0]}'; the columns are {', '.join(SCHEMA.names)}")
     missing = [name for name in _REQUIRED if name not in table.column_names]
     if missing:
         raise ManifestError(f"{path}: missing column '{missing[0]}'")

@@ -91,9 +91,7 @@ class MixtureSampler(Sampler[Draw]):
                 number += 1
 
 
-def _stream(
-    start: int, size: int, count: int, first_step: int, seed: tuple[int, int]
-) -> Iterator[np.ndarray]:
+def _stream(start: int, size: int, count: int, first_step: int, seed: tuple[int, int]) -> Iterator[np.ndarray]:
     """Endless pieces of `count` rows of one corpus, beginning with the piece of `first_step`.
 
     A pass gives whole pieces only (as `drop_last` does), so that no piece holds a row twice.

@@ -54,9 +54,7 @@ def embed_pairs(
 
 
 @torch.inference_mode()
-def embed_audio(
-    model: RaClapModel, processor: RaClapProcessor, corpus: Inspection, progress: bool = True
-) -> Tensor:
+def embed_audio(model: RaClapModel, processor: RaClapProcessor, corpus: Inspection, progress: bool = True) -> Tensor:
     """Embeds clips in batches of like length: (N, D) float32 on the CPU."""
     batches = _batches(corpus.seconds)
     with ThreadPoolExecutor(max_workers=2) as pool:

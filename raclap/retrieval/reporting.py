@@ -155,7 +155,7 @@ def results_table(evaluations: Sequence[Evaluation], metrics: Sequence[str] = ME
     for heading in ("corpus", "direction", "model"):
         table.add_column(heading, no_wrap=True)
     for metric in metrics:
-        table.add_column(metric.replace("_", "\n", 1), justify="right", no_wrap=True)
+        table.add_column(metric.replace("_", "\n", 1), justify="right")
     for corpus, models in _by_corpus(evaluations).items():
         for direction in DIRECTIONS:
             _add_rows(table, corpus, direction, models, metrics)

@@ -31,9 +31,7 @@ class Validation:
         self._select = recipe.select
         self._corpora = corpora
         self._processor = processor
-        self._relevance = {
-            name: StyleRelevance.from_manifest(corpus.manifest) for name, corpus in corpora.items()
-        }
+        self._relevance = {name: StyleRelevance.from_manifest(corpus.manifest) for name, corpus in corpora.items()}
         self._prompts = None if recipe.zero_shot is None else load_prompts(recipe.zero_shot)
         if self._prompts is not None:
             self._labels = {name: c.manifest.labels(self._prompts.column) for name, c in corpora.items()}
@@ -58,9 +56,7 @@ class Validation:
         """The figure that decides, higher is better."""
         if self._select == "zero_shot_UAR":
             return mean(corpus["zero_shot"]["UAR"]["value"] for corpus in results.values())
-        return mean(
-            corpus[direction][self._select] for corpus in results.values() for direction in DIRECTIONS
-        )
+        return mean(corpus[direction][self._select] for corpus in results.values() for direction in DIRECTIONS)
 
 
 def _figures(scores: ClassificationScores) -> dict[str, Any]:
@@ -69,7 +65,4 @@ def _figures(scores: ClassificationScores) -> dict[str, Any]:
         "UAR": scores.unweighted_average_recall,
         "macro_F1": scores.macro_f1,
     }
-    return {
-        name: {"value": figure.value, "low": figure.low, "high": figure.high}
-        for name, figure in named.items()
-    }
+    return {name: {"value": figure.value, "low": figure.low, "high": figure.high} for name, figure in named.items()}

@@ -107,9 +107,7 @@ def train_epochs(
             disable=not accelerator.is_main_process,
         )
         for step, batch in enumerate(bar, start=first):
-            torch.manual_seed(
-                _step_seed(settings.seed, epoch * len(loader) + step, accelerator.process_index)
-            )
+            torch.manual_seed(_step_seed(settings.seed, epoch * len(loader) + step, accelerator.process_index))
             loss = _step(accelerator, model, optimizer, objective, batch, settings.max_grad_norm)
             bare.clamp_logit_scale_()
             scheduler.step()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from modeling_raclap.losses_raclap import info_nce
 from raclap.training.distributed import gather_with_gradient
 
-_AUDIO_INPUTS = ("input_values", "input_features", "audio_attention_mask")
+_MASKS = {"audio": "audio_attention_mask", "text": "attention_mask"}
 
 
 class Objective(Protocol):
@@ -25,17 +25,18 @@ class InfoNceObjective:
 
     Attributes:
         symmetric: both directions (default) or audio → text only.
-        length_micro_batches: parts that the speech tower runs in.
+        speech_micro_batches, text_micro_batches: parts that each tower runs in.
 
     Source: RA-CLAP Eq. (3).
     """
 
     symmetric: bool = True
-    length_micro_batches: int = 1
+    speech_micro_batches: int = 1
+    text_micro_batches: int = 1
 
     def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         """The loss of the global batch."""
-        embeds = embed_pairs(model, batch, self.length_micro_batches)
+        embeds = embed_pairs(model, batch, self.speech_micro_batches, self.text_micro_batches)
         audio, text = gather_with_gradient(embeds.audio), gather_with_gradient(embeds.text)
         return info_nce(audio.float(), text.float(), embeds.logit_scale, self.symmetric)
 
@@ -49,24 +50,41 @@ class PairEmbeds:
     logit_scale: Tensor
 
 
-def embed_pairs(model: nn.Module, batch: dict[str, Tensor], length_micro_batches: int = 1) -> PairEmbeds:
-    """Embeds a batch; with micro-batches the speech tower sees clips of like length together.
+def embed_pairs(
+    model: nn.Module, batch: dict[str, Tensor], speech_micro_batches: int = 1, text_micro_batches: int = 1
+) -> PairEmbeds:
+    """Embeds a batch; with micro-batches a tower sees items of like length together.
 
-    The batch (and so the negatives) stays as it was drawn: only the padding shrinks. DDP allows several
-    forward calls before one backward.
+    The batch (and so the negatives) stays as it was drawn: only the padding shrinks. A tower with batch statistics
+    (ECAPA-TDNN in training) normalises each part by itself. DDP allows several forward calls before one backward.
     """
-    if length_micro_batches == 1:
+    if speech_micro_batches == text_micro_batches == 1:
         output = model(**batch)
         return PairEmbeds(output.audio_embeds, output.text_embeds, _scale(model))
-    text = {name: value for name, value in batch.items() if name not in _AUDIO_INPUTS}
-    lengths = batch["audio_attention_mask"].sum(dim=1)
+    audio = {
+        name: value for name, value in batch.items() if name.startswith(("input_values", "input_features", "audio"))
+    }
+    text = {name: value for name, value in batch.items() if name not in audio}
+    return PairEmbeds(
+        _embed_by_length(model, audio, "audio", speech_micro_batches),
+        _embed_by_length(model, text, "text", text_micro_batches),
+        _scale(model),
+    )
+
+
+def _embed_by_length(model: nn.Module, inputs: dict[str, Tensor], modality: str, parts: int) -> Tensor:
+    """Embeddings of one modality, in the order of the batch: (b, D)."""
+    name = f"{modality}_embeds"
+    mask = inputs.get(_MASKS[modality])
+    if parts == 1 or mask is None:
+        return model(**inputs)[name]
+    lengths = mask.sum(dim=1)
     order = torch.argsort(lengths, stable=True)
-    parts = []
-    for rows in order.chunk(length_micro_batches):
-        longest = int(lengths[rows].max())
-        audio = {name: batch[name][rows, :longest] for name in _AUDIO_INPUTS if name in batch}
-        parts.append(model(**audio).audio_embeds)
-    return PairEmbeds(torch.cat(parts)[torch.argsort(order)], model(**text).text_embeds, _scale(model))
+    embeds = [
+        model(**{key: value[rows, : int(lengths[rows].max())] for key, value in inputs.items()})[name]
+        for rows in order.chunk(parts)
+    ]
+    return torch.cat(embeds)[torch.argsort(order)]
 
 
 def _scale(model: nn.Module) -> Tensor:

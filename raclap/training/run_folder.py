@@ -1,23 +1,20 @@
 """A run's folder: resolved recipe, versions, metrics, checkpoints, exports. A run goes on where it stopped."""
 
-import importlib.metadata
 import json
-import os
-import platform
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import raclap
+from raclap.data.inspection import Inspection
 from raclap.errors import RecipeError
-from raclap.files import replacing, write_json
+from raclap.files import write_json, write_text
+from raclap.provenance import versions
 from raclap.recipe import Recipe, differences, dump_recipe, read_recipe
-
-_PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy", "soundfile", "soxr")
 
 
 class RunFolder:
-    """`PATH/recipe.yaml, versions.json, metrics.json, skipped.json, checkpoints/, export/, export_last/`."""
+    """`PATH/recipe.yaml, versions.json, metrics.json, skipped.json, checkpoints/, logs/, export/, export_last/`."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -48,8 +45,19 @@ class RunFolder:
                 )
             return
         write_json(self.path / "versions.json", versions())
-        with replacing(stored) as beside:
-            beside.write_text(dump_recipe(recipe), encoding="utf-8")
+        write_text(stored, dump_recipe(recipe))
+
+    def record_skipped(self, corpora: dict[str, dict[str, Inspection]]) -> None:
+        """Lists the rows that were left out, by split and corpus, and says how many there are."""
+        listed = {
+            split: {name: [asdict(row) for row in corpus.skipped] for name, corpus in by_name.items()}
+            for split, by_name in corpora.items()
+        }
+        write_json(self.path / "skipped.json", listed)
+        for split, by_name in listed.items():
+            for name, rows in by_name.items():
+                if rows:
+                    print(f"{name}, {split}: left out {len(rows)} bad recordings, see {self.path / 'skipped.json'}")
 
     def epochs(self) -> list[dict[str, Any]]:
         """Recorded epochs, in order."""
@@ -59,26 +67,3 @@ class RunFolder:
         """Adds an epoch; one of the same number, and later ones, are replaced (they were run again)."""
         earlier = [entry for entry in self.epochs() if entry["epoch"] < epoch["epoch"]]
         write_json(self._metrics, {"epochs": [*earlier, epoch]})
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the figures depend on, and the machine."""
-    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    return {
-        "raclap": raclap.__version__,
-        "python": platform.python_version(),
-        **found,
-        "machine": f"{processor_name()}, {os.cpu_count()} cores",
-        "system": platform.platform(terse=True),
-        "date": time.strftime("%Y-%m-%d"),
-    }
-
-
-def processor_name() -> str:
-    """What the processor calls itself."""
-    facts = Path("/proc/cpuinfo")
-    if facts.is_file():
-        for line in facts.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

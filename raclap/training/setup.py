@@ -18,6 +18,7 @@ from raclap.data.inspection import Inspection
 from raclap.data.sampling import MixtureSampler
 from raclap.errors import RecipeError
 from raclap.recipe import AugmentationRecipe, OptimizerRecipe, Recipe
+from raclap.training.frozen_text import pool_captions
 from raclap.training.loop import LoopSettings
 
 _OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -55,10 +56,11 @@ def prepare_training(
         dataloader_config=DataLoaderConfiguration(even_batches=False, use_seedable_sampler=False),
     )
     accelerator.init_trackers("logs")
-    loader = _loader(recipe, processor, corpora, accelerator.num_processes)
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    pooled = pool_captions(model.to(accelerator.device), processor, corpora.values())
+    collator = PairCollator(processor, _augment(recipe.augmentation), pooled, recipe.seed)
+    loader = _loader(recipe, collator, corpora, accelerator.num_processes)
     optimizer = _OPTIMIZERS[recipe.optimizer.name](
-        trainable,
+        _parameter_groups(recipe, model),
         lr=recipe.optimizer.learning_rate,
         betas=recipe.optimizer.betas,
         weight_decay=recipe.optimizer.weight_decay,
@@ -71,9 +73,19 @@ def prepare_training(
     return Session(accelerator, model, prepared_optimizer, scheduler, loader, settings)
 
 
-def _loader(
-    recipe: Recipe, processor: RaClapProcessor, corpora: dict[str, Inspection], processes: int
-) -> DataLoader:
+def _parameter_groups(recipe: Recipe, model: RaClapModel) -> list[dict]:
+    """What is trained, each tower at its own rate, everything else at the optimizer's."""
+    towers = ((model.audio_model, recipe.model.speech), (model.text_model, recipe.model.text))
+    groups, placed = [], set()
+    for tower, tower_recipe in towers:
+        rate = tower_recipe.learning_rate or recipe.optimizer.learning_rate
+        groups.append({"params": [p for p in tower.parameters() if p.requires_grad], "lr": rate})
+        placed.update(map(id, tower.parameters()))
+    groups.append({"params": [p for p in model.parameters() if p.requires_grad and id(p) not in placed]})
+    return [group for group in groups if group["params"]]
+
+
+def _loader(recipe: Recipe, collator: PairCollator, corpora: dict[str, Inspection], processes: int) -> DataLoader:
     batch_size = recipe.training.batch_size
     if batch_size % processes:
         raise RecipeError(f"training.batch_size {batch_size} cannot be split over {processes} processes")
@@ -91,7 +103,7 @@ def _loader(
         batch_size=batch_size // processes,
         sampler=sampler,
         drop_last=True,
-        collate_fn=PairCollator(processor, _augment(recipe.augmentation), recipe.seed),
+        collate_fn=collator,
         num_workers=recipe.data.workers,
         persistent_workers=recipe.data.workers > 0,
         pin_memory=torch.cuda.is_available(),

@@ -28,7 +28,7 @@ def build_model(recipe: ModelRecipe) -> tuple[RaClapModel, RaClapProcessor]:
     text_source = locate(recipe.text)
     speech = _speech_tower(recipe.speech)
     try:
-        text = load_tower(text_source)
+        text = load_tower(text_source, **(recipe.text.config or {}))
         tokenizer = AutoTokenizer.from_pretrained(text_source)
     except (OSError, ValueError) as error:
         raise ModelFolderError(f"model.text.pretrained {text_source}: cannot be loaded ({error})") from error
@@ -42,8 +42,8 @@ def build_model(recipe: ModelRecipe) -> tuple[RaClapModel, RaClapProcessor]:
         logit_scale_init=recipe.logit_scale_init,
         logit_scale_max=recipe.logit_scale_max,
     )
-    for tower, frozen in ((model.audio_model, recipe.speech.freeze), (model.text_model, recipe.text.freeze)):
-        tower.requires_grad_(not frozen)
+    _freeze(model.audio_model, recipe.speech, "model.speech")
+    _freeze(model.text_model, recipe.text, "model.text")
     return model, RaClapProcessor(_feature_extractor(recipe, model.config), tokenizer)
 
 
@@ -71,6 +71,28 @@ def locate(tower: TowerRecipe) -> str:
     return source
 
 
+def _freeze(tower: PreTrainedModel, recipe: TowerRecipe, key: str) -> None:
+    """Takes the gradient from a tower, or from its input and first layers.
+
+    Raises:
+        RecipeError: the tower has fewer layers, or none that can be told apart.
+    """
+    if recipe.freeze:
+        tower.requires_grad_(False)
+    if not recipe.freeze_layers:
+        return
+    layers = getattr(getattr(tower, "encoder", None), "layer", None) or getattr(
+        getattr(tower, "encoder", None), "layers", None
+    )
+    if layers is None or len(layers) < recipe.freeze_layers:
+        count = "no layers that can be told apart" if layers is None else f"{len(layers)} layers"
+        raise RecipeError(f"{key}.freeze_layers: {recipe.freeze_layers}, but {type(tower).__name__} has {count}")
+    kept = set(map(id, (parameter for layer in layers[recipe.freeze_layers :] for parameter in layer.parameters())))
+    for parameter in tower.parameters():
+        if id(parameter) not in kept:
+            parameter.requires_grad_(False)
+
+
 def _speech_tower(tower: TowerRecipe) -> PreTrainedModel:
     if tower.pretrained is None:
         try:
@@ -79,7 +101,7 @@ def _speech_tower(tower: TowerRecipe) -> PreTrainedModel:
             raise RecipeError(f"model.speech.config: {error}") from error
     source = locate(tower)
     try:
-        return load_tower(source)
+        return load_tower(source, **(tower.config or {}))
     except (OSError, ValueError) as error:
         raise ModelFolderError(f"model.speech.pretrained {source}: cannot be loaded ({error})") from error
 

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from conftest import RATE, tiny_bert_config
 from transformers import HubertConfig, Wav2Vec2Config, WavLMConfig, WavLMModel
 
-from conftest import RATE, tiny_bert_config
 from modeling_raclap import EcapaTdnnConfig, EcapaTdnnModel, RaClapConfig, RaClapFeatureExtractor, RaClapModel
 from modeling_raclap.losses_raclap import info_nce
 from modeling_raclap.pooling_raclap import LayerWeightedMean, MaskedGroupNormConvLayer
@@ -36,9 +36,7 @@ TOWERS = {
 
 def build(audio_config, **fields) -> RaClapModel:
     torch.manual_seed(0)
-    config = RaClapConfig(
-        audio_config=audio_config, text_config=tiny_bert_config(), projection_dim=32, **fields
-    )
+    config = RaClapConfig(audio_config=audio_config, text_config=tiny_bert_config(), projection_dim=32, **fields)
     return RaClapModel(config).eval()
 
 
@@ -138,9 +136,7 @@ def test_loss_is_log_b_for_equal_embeddings_and_zero_for_perfect_ones():
 
 def test_loss_is_symmetric_in_the_modalities_and_literal_form_is_not():
     torch.manual_seed(0)
-    audio, text = (
-        torch.nn.functional.normalize(torch.randn(6, 4, dtype=torch.float64), dim=-1) for _ in range(2)
-    )
+    audio, text = (torch.nn.functional.normalize(torch.randn(6, 4, dtype=torch.float64), dim=-1) for _ in range(2))
     scale = torch.tensor(5.0, dtype=torch.float64)
     torch.testing.assert_close(info_nce(audio, text, scale), info_nce(text, audio, scale))
     one_way = info_nce(audio, text, scale, symmetric=False), info_nce(text, audio, scale, symmetric=False)
@@ -183,9 +179,7 @@ def test_other_text_poolings(pooling):
     model = build(TOWERS["ecapa-tdnn"], text_pooling=pooling)
     ids = torch.tensor([[2, 5, 6, 3]])
     states = model.text_model(ids, output_hidden_states=True)
-    pooled = (
-        states.last_hidden_state[:, 0] if pooling == "cls" else torch.stack(states.hidden_states).mean((0, 2))
-    )
+    pooled = states.last_hidden_state[:, 0] if pooling == "cls" else torch.stack(states.hidden_states).mean((0, 2))
     expected = torch.nn.functional.normalize(model.text_projection(pooled), dim=-1)
     torch.testing.assert_close(model.get_text_features(ids).pooler_output, expected)
 
@@ -204,18 +198,14 @@ def test_save_and_load_give_the_same_embeddings(tmp_path):
         model, extractor = build(TOWERS[name]), extractor_for(name)
         model.save_pretrained(tmp_path / name)
         loaded = RaClapModel.from_pretrained(tmp_path / name).eval()
-        assert all(
-            torch.equal(weight, loaded.state_dict()[key]) for key, weight in model.state_dict().items()
-        )
+        assert all(torch.equal(weight, loaded.state_dict()[key]) for key, weight in model.state_dict().items())
         torch.testing.assert_close(embed(loaded, extractor, clips()), embed(model, extractor, clips()))
 
 
 def test_missing_raw_parameters_get_their_starting_values(tmp_path):
     model = build(TOWERS["wavlm-base"])
     weights = {
-        k: v
-        for k, v in model.state_dict().items()
-        if k not in ("log_logit_scale", "audio_pooling.layer_logits")
+        k: v for k, v in model.state_dict().items() if k not in ("log_logit_scale", "audio_pooling.layer_logits")
     }
     model.save_pretrained(tmp_path, state_dict=weights)
     loaded = RaClapModel.from_pretrained(tmp_path)

@@ -1,13 +1,11 @@
 """The processor: whatever a user holds, one clip or many; and the errors for what cannot be embedded."""
 
-import io
-
 import numpy as np
 import pytest
 import soundfile
 import torch
-
 from conftest import RATE, make_tokenizer, tone
+
 from modeling_raclap import RaClapFeatureExtractor, RaClapProcessor
 from modeling_raclap.audio_raclap import load_audio, resample, to_mono, trim_silence
 
@@ -28,13 +26,9 @@ def test_path_bytes_array_and_tensor_are_the_same_clip(processor, clip, tmp_path
     expected = processor(audio=clip, sampling_rate=RATE)["input_values"]
     for source in (path, str(path), path.read_bytes()):
         torch.testing.assert_close(processor(audio=source)["input_values"], expected)
-    torch.testing.assert_close(
-        processor(audio=torch.from_numpy(clip), sampling_rate=RATE)["input_values"], expected
-    )
+    torch.testing.assert_close(processor(audio=torch.from_numpy(clip), sampling_rate=RATE)["input_values"], expected)
     torch.testing.assert_close(processor(audio=clip.tolist(), sampling_rate=RATE)["input_values"], expected)
-    torch.testing.assert_close(
-        processor(audio={"array": clip, "sampling_rate": RATE})["input_values"], expected
-    )
+    torch.testing.assert_close(processor(audio={"array": clip, "sampling_rate": RATE})["input_values"], expected)
 
 
 def test_integers_are_scaled_to_full_range(processor):
@@ -69,9 +63,7 @@ def test_resampling_removes_what_the_new_rate_cannot_hold():
 
 
 def test_many_clips_are_padded_and_masked(processor, clip):
-    batch = processor(
-        text=["a low voice", "a loud voice speaks"], audio=[clip, clip[:3000]], sampling_rate=RATE
-    )
+    batch = processor(text=["a low voice", "a loud voice speaks"], audio=[clip, clip[:3000]], sampling_rate=RATE)
     assert batch["input_values"].shape == (2, len(clip))
     assert batch["audio_attention_mask"].sum(1).tolist() == [len(clip), 3000]
     assert batch["input_values"][1, 3000:].abs().max() == 0

@@ -1,0 +1,50 @@
+# make demo   train, evaluate and query a speech-style retrieval model on corpora made here
+# make test   run the tests
+# make check  lint, formatting and the direction of imports
+# make bench  side-by-side timings
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export RACLAP_CACHE ?= $(HOME)/.cache/raclap/corpora
+export TOKENIZERS_PARALLELISM := false
+export HF_HUB_OFFLINE ?= 1
+
+DEMO := runs/demo
+CORPORA := prompt_like textrol_like craft_like
+
+.PHONY: demo test check bench clean
+
+# torch first and by its exact version: a CPU build is enough, and a range could pull in gigabytes of CUDA.
+$(VENV)/.installed: setup.cfg constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "torch==2.13.0"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[demo,test]"
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/raclap prepare embedded
+	$(BIN)/python train.py --recipe configuration/demo/ess_clap.yaml
+	$(BIN)/python evaluate_retrieval.py --model ess_clap=$(DEMO)/export \
+	  $(foreach corpus,$(CORPORA),--manifest $(corpus)="$(RACLAP_CACHE)/$(corpus)/manifest.parquet") \
+	  --output $(DEMO)/results.json --figure $(DEMO)/results.png --table $(DEMO)/results.txt
+	$(BIN)/python examples/search_clips.py $(DEMO)/export "$(RACLAP_CACHE)/prompt_like/audio/test" \
+	  "a man with a deep voice, talking slowly and very quietly" \
+	  "a loud, fast female speaker" \
+	  "a lady who speaks at a leisurely pace in a high-pitched voice"
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest --numprocesses 2
+
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed
+	for program in benchmarks/*.py; do $(BIN)/python $$program; done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,105 @@
+"""Caption-to-clip and clip-to-caption retrieval of one or several models on one or several manifests.
+
+    python evaluate_retrieval.py --model runs/demo/export --manifest CORPUS/manifest.parquet
+    python evaluate_retrieval.py --model ess=runs/ess/export --model ra=runs/ra/export \\
+        --manifest a.parquet --manifest b.parquet --output results.json --figure results.png
+
+Both protocols (instance and style) and both directions are reported with 95 % bootstrap intervals over speakers.
+Of several models each is compared with the first by paired bootstrap. Several processes share the embedding:
+accelerate launch evaluate_retrieval.py ...
+"""
+
+import argparse
+from pathlib import Path
+
+from raclap.console import exits_cleanly
+
+
+def read_command_line() -> argparse.Namespace:
+    """What to evaluate, on what, and where the results go."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--model", action="append", required=True, metavar="[NAME=]FOLDER", help="exported model; may be repeated"
+    )
+    parser.add_argument(
+        "--manifest", action="append", required=True, metavar="[NAME=]FILE", help="corpus; may be repeated"
+    )
+    parser.add_argument("--split", default="test", choices=("train", "validation", "test"), help="rows to use")
+    parser.add_argument("--output", type=Path, help="JSON: {model: {corpus: {direction: {metric: value}}}}; "
+                        "intervals and comparisons go beside it, to NAME.intervals.json")  # fmt: skip
+    parser.add_argument("--figure", type=Path, help="PNG of the results")
+    parser.add_argument("--table", type=Path, help="text file for the printed table, with machine and date")
+    parser.add_argument("--audio-root", type=Path, help="where the audio lies, if not where the manifests say")
+    parser.add_argument("--skip-bad", action="store_true", help="leave bad recordings out, and count them")
+    parser.add_argument("--resamples", type=int, default=2000, help="bootstrap resamples")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    return parser.parse_args()
+
+
+def named(argument: str, default: str) -> tuple[str, Path]:
+    """`NAME=PATH` as a name and a path; a bare path takes the default name."""
+    name, equals, path = argument.rpartition("=")
+    return (name if equals else default), Path(path)
+
+
+@exits_cleanly
+def main() -> None:
+    """Models × corpora → embeddings → ranks → table, JSON and figure."""
+    arguments = read_command_line()
+
+    from accelerate import PartialState
+    from rich.console import Console
+
+    from raclap.files import write_json, write_text
+    from raclap.hub.export import load
+    from raclap.memory import keep_freed_memory
+    from raclap.provenance import versions
+    from raclap.retrieval.evaluation import evaluate, read_corpus
+    from raclap.retrieval.reporting import intervals_json, results_json, results_table, save_figure
+
+    keep_freed_memory()
+    state = PartialState()
+    evaluations = []
+    for given in arguments.model:
+        name, folder = named(given, default="")
+        model, processor = load(folder)
+        for manifest in arguments.manifest:
+            corpus = read_corpus(
+                named(manifest, default="")[1],
+                arguments.split,
+                processor.feature_extractor,
+                arguments.audio_root,
+                arguments.skip_bad,
+            )
+            if corpus.skipped and state.is_main_process:
+                print(f"left out {len(corpus.skipped)} bad recordings, first: {corpus.skipped[0].reason}")
+            evaluations.append(
+                evaluate(
+                    model.to(state.device),
+                    processor,
+                    corpus,
+                    model_name=name or folder.resolve().parent.name,
+                    corpus_name=named(manifest, default=corpus.manifest[0].corpus)[0],
+                    resamples=arguments.resamples,
+                    seed=arguments.seed,
+                )
+            )
+
+    if not state.is_main_process:
+        return
+    # Wide enough for every column also where the output is no terminal.
+    console = Console(width=max(Console().width, 124), record=True)
+    console.print(results_table(evaluations))
+    if arguments.table:
+        facts = versions()
+        console.print(f"{facts['date']}, {facts['machine']}, torch {facts['torch']}", highlight=False)
+        write_text(arguments.table, console.export_text())
+    if arguments.output:
+        write_json(arguments.output, results_json(evaluations))
+        write_json(arguments.output.with_suffix(".intervals.json"), intervals_json(evaluations))
+    if arguments.figure:
+        save_figure(evaluations, arguments.figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""What figures depend on: versions of the libraries, and the machine."""
+
+import importlib.metadata
+import os
+import platform
+import time
+from pathlib import Path
+
+import raclap
+
+_PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy", "soundfile", "soxr")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the figures depend on, and the machine."""
+    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {
+        "raclap": raclap.__version__,
+        "python": platform.python_version(),
+        **found,
+        "machine": f"{processor_name()}, {os.cpu_count()} cores",
+        "system": platform.platform(terse=True),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def processor_name() -> str:
+    """What the processor calls itself."""
+    facts = Path("/proc/cpuinfo")
+    if facts.is_file():
+        for line in facts.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,109 @@
+"""An exported folder in a fresh process that cannot import this repository."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import RATE, make_tokenizer, tiny_bert_config, tone
+from transformers import BertModel
+
+from modeling_raclap import EcapaTdnnConfig, EcapaTdnnModel, RaClapFeatureExtractor, RaClapModel, RaClapProcessor
+from raclap.errors import ModelFolderError
+from raclap.hub.export import export, load
+
+ROOT = Path(__file__).parents[2]
+PROBE = """
+import json, sys
+sys.path = [p for p in sys.path if "raclap" not in p and p not in ("", %(root)r)]
+sys.meta_path = [f for f in sys.meta_path if "__editable__" not in repr(f)]
+for name in ("raclap", "modeling_raclap"):
+    try:
+        __import__(name)
+    except ImportError:
+        continue
+    raise SystemExit(f"{name} can be imported: the probe proves nothing")
+from transformers import AutoConfig, AutoModel, AutoProcessor, pipeline
+folder, clip = sys.argv[1:]
+config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
+model = AutoModel.from_pretrained(folder, trust_remote_code=True)
+processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+inputs = processor(text=["a low voice", "a loud voice"], audio=clip)
+output = model(**inputs)
+import soundfile
+samples, rate = soundfile.read(clip, dtype="float32")
+classify = pipeline("zero-shot-audio-classification", model=model, tokenizer=processor.tokenizer,
+                    feature_extractor=processor.feature_extractor)
+scores = classify(samples, candidate_labels=["low", "loud"],
+                  hypothesis_template="a {} voice")
+print(json.dumps({"type": config.model_type, "logits": output.logits_per_audio.tolist(),
+                  "labels": sorted(s["label"] for s in scores), "total": sum(s["score"] for s in scores)}))
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> tuple[Path, RaClapModel, RaClapProcessor]:
+    torch.manual_seed(0)
+    speech = EcapaTdnnModel(EcapaTdnnConfig(channels=32, mfa_channels=48, hidden_size=24))
+    model = RaClapModel.from_speech_text_pretrained(speech, BertModel(tiny_bert_config()), projection_dim=32)
+    processor = RaClapProcessor(RaClapFeatureExtractor(features="log_mel"), make_tokenizer())
+    folder = tmp_path_factory.mktemp("export") / "model"
+    export(model, processor, folder)
+    return folder, model, processor
+
+
+def test_auto_classes_and_pipeline_in_a_fresh_process(exported, tmp_path):
+    folder, model, processor = exported
+    clip = tmp_path / "clip.wav"
+    soundfile.write(clip, tone(200, 0.3, 0.6, np.random.default_rng(0)), RATE)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environment |= {"HF_HOME": str(tmp_path / "home"), "HF_MODULES_CACHE": str(tmp_path / "modules")}
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE % {"root": str(ROOT)}, str(folder), str(clip)],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr + done.stdout
+    found = json.loads(done.stdout.splitlines()[-1])
+    with torch.no_grad():
+        expected = model(**processor(text=["a low voice", "a loud voice"], audio=clip)).logits_per_audio
+    torch.testing.assert_close(torch.tensor(found["logits"]), expected, rtol=1e-4, atol=1e-4)
+    assert found["type"] == "raclap"
+    assert found["labels"] == ["loud", "low"] and found["total"] == pytest.approx(1)
+
+
+def test_nothing_in_the_folder_is_pickled(exported):
+    names = {path.suffix for path in exported[0].iterdir()}
+    assert names == {".py", ".json", ".safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("remove", "message"),
+    [
+        ("model.safetensors", "holds no model.safetensors"),
+        ("config.json", "holds no config.json"),
+        ("processor_config.json", "holds no processor_config.json"),
+    ],
+)
+def test_an_incomplete_folder_is_named(exported, tmp_path, remove, message):
+    _, model, processor = exported
+    export(model, processor, tmp_path / "model")
+    (tmp_path / "model" / remove).unlink()
+    with pytest.raises(ModelFolderError, match=message):
+        load(tmp_path / "model")
+    with pytest.raises(ModelFolderError, match="no such model folder"):
+        load(tmp_path / "elsewhere")
+
+
+def test_export_replaces_a_folder_whole(exported, tmp_path):
+    _, model, processor = exported
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "leftover.txt").write_text("old")
+    export(model, processor, target)
+    assert not (target / "leftover.txt").exists() and (target / "config.json").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -1,0 +1,167 @@
+"""Decoding, inspection and examples: only the needed stretch, bad recordings named, chance a function of the draw."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import RATE, make_corpus, make_tokenizer, tone
+
+from modeling_raclap import RaClapFeatureExtractor, RaClapProcessor
+from raclap.data.audio import decode, read_header
+from raclap.data.augmentation import SpecAugment
+from raclap.data.dataset import PairCollator, PairDataset
+from raclap.data.inspection import inspect_audio
+from raclap.data.manifest import Caption, Pair, read_manifest, write_manifest
+from raclap.data.sampling import Draw
+from raclap.errors import AudioError
+
+
+def keep_all(waveform: np.ndarray) -> np.ndarray:
+    return waveform
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    return read_manifest(make_corpus(tmp_path, "tones", {"train": 12}))
+
+
+@pytest.fixture
+def bad_manifest(tmp_path):
+    """One good recording and one of each kind of bad one."""
+    soundfile.write(tmp_path / "good.wav", tone(200, 0.3, 0.5, np.random.default_rng(0)), RATE)
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), RATE)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(4000), RATE)
+    soundfile.write(tmp_path / "nan.wav", np.full(4000, np.nan, np.float32), RATE, subtype="FLOAT")
+    (tmp_path / "text.wav").write_text("these are words")
+    names = ("good", "missing", "text", "empty", "silent", "nan")
+    pairs = [Pair(name, f"{name}.wav", (Caption("a voice"),), "c", "train") for name in names]
+    pairs.append(Pair("outside", "good.wav", (Caption("a voice"),), "c", "train", start=0.2, end=9.0))
+    path = tmp_path / "m.parquet"
+    write_manifest(path, pairs, tmp_path)
+    return read_manifest(path)
+
+
+def test_a_stretch_is_the_same_as_a_slice_of_the_whole(tmp_path):
+    samples = tone(200, 0.3, 1.0, np.random.default_rng(0))
+    soundfile.write(tmp_path / "a.flac", samples, RATE)
+    whole = decode(tmp_path / "a.flac", RATE)
+    np.testing.assert_array_equal(decode(tmp_path / "a.flac", RATE, 0.25, 0.75), whole[4000:12000])
+    np.testing.assert_array_equal(decode(tmp_path / "a.flac", RATE, 0.5), whole[8000:])
+    np.testing.assert_allclose(whole, samples, atol=2**-15)
+    assert read_header(tmp_path / "a.flac") == 1.0
+
+
+def test_stereo_files_of_other_rates_become_mono_at_the_wanted_rate(tmp_path):
+    left = tone(200, 0.3, 1.0, np.random.default_rng(0))
+    soundfile.write(tmp_path / "a.wav", np.stack([left, np.zeros_like(left)], 1), 8000, subtype="FLOAT")
+    clip = decode(tmp_path / "a.wav", RATE)
+    assert clip.shape == (2 * len(left),)
+    np.testing.assert_allclose(clip[4000:-4000:2], left[2000:-2000] / 2, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("missing", r"missing\.wav: no such audio file"),
+        ("text", r"text\.wav: not a readable audio file"),
+        ("empty", r"empty\.wav: no samples"),
+        ("silent", r"silent\.wav: every sample is zero"),
+        ("nan", r"nan\.wav: samples are not finite"),
+        ("outside", r"good\.wav: 0\.2 to 9\.0 s is not a stretch of its 0\.50 s"),
+    ],
+)
+def test_every_kind_of_bad_recording_is_named(bad_manifest, row, reason):
+    rows = bad_manifest.rows([bad_manifest.column("pair_id").index(row)])
+    with pytest.raises(AudioError, match=rf"m\.parquet: row {row}: .*{reason}"):
+        inspect_audio(rows, RATE, keep_all, progress=False)
+
+
+def test_skip_bad_goes_on_and_lists_them(bad_manifest):
+    with pytest.raises(AudioError, match=r"row missing: .*and 5 more bad recordings.*--skip-bad"):
+        inspect_audio(bad_manifest, RATE, keep_all, progress=False)
+    found = inspect_audio(bad_manifest, RATE, keep_all, skip_bad=True, keep=True, progress=False)
+    assert found.manifest.column("pair_id") == ["good"]
+    assert [skipped.pair_id for skipped in found.skipped] == ["missing", "text", "empty", "silent", "nan", "outside"]
+    assert found.seconds.tolist() == [0.5]
+    assert len(found.waveform(0)) == RATE // 2
+
+
+def test_header_check_finds_what_headers_show(bad_manifest):
+    found = inspect_audio(bad_manifest, RATE, keep_all, check="header", skip_bad=True, progress=False)
+    assert [skipped.pair_id for skipped in found.skipped] == ["missing", "text", "empty"]
+
+
+def test_kept_clips_are_those_that_are_decoded(manifest):
+    kept = inspect_audio(manifest, RATE, keep_all, keep=True, progress=False)
+    read = inspect_audio(manifest, RATE, keep_all, check="none", progress=False)
+    for row in range(len(manifest)):
+        np.testing.assert_allclose(kept.waveform(row), read.waveform(row), atol=2**-15)
+
+
+def test_silence_is_trimmed_before_the_crop(tmp_path):
+    voiced = tone(200, 0.3, 1.0, np.random.default_rng(0))
+    padded = np.concatenate([np.zeros(8000, np.float32), voiced, np.zeros(8000, np.float32)])
+    soundfile.write(tmp_path / "a.flac", padded, RATE)
+    write_manifest(tmp_path / "m.parquet", [Pair("a", "a.flac", (Caption("x"),), "c", "train")], tmp_path)
+    trim = RaClapFeatureExtractor(trim_silence_db=40.0).trim
+    corpus = inspect_audio(read_manifest(tmp_path / "m.parquet"), RATE, trim, progress=False)
+    crops = [PairDataset([corpus], 0.5)[Draw(0, number)].waveform for number in range(50)]
+    assert all(len(crop) == 8000 and np.abs(crop).max() > 0.1 for crop in crops)
+    assert np.abs(np.stack(crops)[:, :400]).max(axis=1).min() > 0.01, "no crop begins in silence"
+
+
+def test_examples_are_a_function_of_the_draw(manifest):
+    corpus = inspect_audio(manifest, RATE, keep_all, progress=False)
+    dataset, again = PairDataset([corpus], 0.2, seed=1), PairDataset([corpus], 0.2, seed=1)
+    one, two = dataset[Draw(3, 40)], again[Draw(3, 40)]
+    np.testing.assert_array_equal(one.waveform, two.waveform)
+    assert one.caption == two.caption
+    assert len(one.waveform) == 3200
+    others = [dataset[Draw(3, number)] for number in range(40)]
+    assert len({tuple(other.waveform[:5]) for other in others}) > 30
+    assert {other.caption for other in others} == {c.text for c in manifest[3].captions}
+
+
+def test_rows_are_numbered_through_corpora(tmp_path):
+    manifests = [read_manifest(make_corpus(tmp_path, name, {"train": size})) for name, size in (("a", 6), ("bb", 12))]
+    dataset = PairDataset([inspect_audio(m, RATE, keep_all, progress=False) for m in manifests], None)
+    assert len(dataset) == 18
+    np.testing.assert_array_equal(dataset[Draw(6, 0)].waveform, decode(manifests[1].audio_path(manifests[1][0]), RATE))
+    np.testing.assert_array_equal(dataset[Draw(5, 0)].waveform, decode(manifests[0].audio_path(manifests[0][5]), RATE))
+
+
+def test_collator_pads_and_masks_in_training_only(manifest):
+    corpus = inspect_audio(manifest, RATE, keep_all, progress=False)
+    dataset = PairDataset([corpus], 0.5)
+    examples = [dataset[Draw(row, row)] for row in range(4)]
+    processor = RaClapProcessor(RaClapFeatureExtractor(features="log_mel"), make_tokenizer())
+    plain = PairCollator(processor)(examples)
+    masked = PairCollator(processor, SpecAugment(2, 10, 2, 10), seed=5)(examples)
+    again = PairCollator(processor, SpecAugment(2, 10, 2, 10), seed=5)(examples[::-1])
+    assert (masked["input_features"] != plain["input_features"]).any()
+    torch.testing.assert_close(again["input_features"].flip(0), masked["input_features"])
+    changed = masked["input_features"] != plain["input_features"]
+    assert (masked["input_features"][changed] == 0).all()
+    torch.testing.assert_close(plain["input_ids"], masked["input_ids"])
+
+
+def test_collator_takes_pooled_captions_in_place_of_tokens(manifest):
+    corpus = inspect_audio(manifest, RATE, keep_all, progress=False)
+    examples = [PairDataset([corpus], 0.5)[Draw(row, row)] for row in range(3)]
+    processor = RaClapProcessor(RaClapFeatureExtractor(), make_tokenizer())
+    pooled = {example.caption: torch.full((4,), float(i)) for i, example in enumerate(examples)}
+    batch = PairCollator(processor, pooled_captions=pooled)(examples)
+    assert "input_ids" not in batch
+    assert batch["text_pooled"].tolist() == [pooled[example.caption].tolist() for example in examples]
+
+
+def test_spec_augment_stays_within_its_bounds():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        features = torch.ones(60, 20)
+        SpecAugment(time_masks=1, time_mask_frames=30, mel_masks=0)(features, 40, rng)
+        blank = (features == 0).all(dim=1)
+        assert blank.sum() <= 20 and not blank[40:].any()
+        features = torch.ones(60, 20)
+        SpecAugment(time_masks=0, mel_masks=1, mel_mask_bins=5)(features, 40, rng)
+        assert (features == 0).all(dim=0).sum() <= 5
