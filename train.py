@@ -42,11 +42,11 @@ def main() -> None:
     from raclap.memory import keep_freed_memory
 
     keep_freed_memory()
-    from accelerate import PartialState
     from transformers import set_seed
 
     from raclap.data.collection import read_corpora
     from raclap.hub.export import export
+    from raclap.processes import join_processes
     from raclap.retrieval.validation import Validation
     from raclap.training.checkpoint import Checkpoints, Progress
     from raclap.training.loop import train_epochs
@@ -57,7 +57,7 @@ def main() -> None:
 
     # 1. The run folder: a new one, or the one to go on in. One process makes it, the others find it.
     run = RunFolder(output)
-    state = PartialState()
+    state = join_processes()
     with state.main_process_first():
         run.open(recipe, fresh and state.is_main_process)
 

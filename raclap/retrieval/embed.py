@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch import Tensor
 from tqdm import tqdm
 
 from modeling_raclap import RaClapModel, RaClapProcessor
 from raclap.data.inspection import Inspection
+from raclap.processes import join_processes
 
 _CLIPS, _PADDED_SECONDS, _CAPTIONS = 64, 240.0, 256
 
@@ -98,7 +98,7 @@ def _on_all_processes(
     batches: list[list[int]], embed: Callable[[Sequence[int]], np.ndarray], title: str, progress: bool
 ) -> Tensor:
     """Deals batches to the processes in turn, and puts the rows of all of them back in order."""
-    state = PartialState()
+    state = join_processes()
     mine = batches[state.process_index :: state.num_processes]
     bar = tqdm(mine, desc=title, unit="batch", disable=not (progress and state.is_main_process))
     parts = gather_object([(rows, embed(rows)) for rows in bar])

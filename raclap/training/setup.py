@@ -17,6 +17,7 @@ from raclap.data.dataset import PairCollator, PairDataset
 from raclap.data.inspection import Inspection
 from raclap.data.sampling import MixtureSampler
 from raclap.errors import RecipeError
+from raclap.processes import on_cpu
 from raclap.recipe import AugmentationRecipe, OptimizerRecipe, Recipe
 from raclap.training.frozen_text import pool_captions
 from raclap.training.loop import LoopSettings
@@ -49,6 +50,7 @@ def prepare_training(
         RecipeError: the batch cannot be split over the processes, or asks for more pairs than a corpus has.
     """
     accelerator = Accelerator(
+        cpu=on_cpu(),
         mixed_precision=recipe.training.mixed_precision,
         log_with=list(recipe.training.trackers) or None,
         project_dir=output,

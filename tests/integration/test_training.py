@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from raclap.hub.export import load
 
 ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "TOKENIZERS_PARALLELISM": "false"}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 SPEECH = (
     "model.speech.config={model_type: wavlm, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, "
     "intermediate_size: 64, conv_dim: [32, 32, 32], conv_stride: [5, 4, 4], conv_kernel: [10, 4, 4], "
