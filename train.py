@@ -45,6 +45,7 @@ def main() -> None:
     from transformers import set_seed
 
     from raclap.data.collection import read_corpora
+    from raclap.hub.card import render_card
     from raclap.hub.export import export
     from raclap.processes import join_processes
     from raclap.retrieval.validation import Validation
@@ -96,9 +97,10 @@ def main() -> None:
         best = max(score, best) if best is not None else score
         if state.is_main_process:
             run.record({**asdict(report), "score": score, "best": is_best, "validation": results})
-            export(model, processor, run.last)
+            card = render_card(recipe, model, train_set, report.epoch + 1, results)
+            export(model, processor, run.last, card)
             if is_best:
-                export(model, processor, run.best)
+                export(model, processor, run.best, card)
             print(f"epoch {report.epoch + 1}: loss {report.loss:.4f}, {recipe.evaluation.select} {score:.2f}")
         checkpoints.save(session.accelerator, session.scheduler, Progress(report.epoch + 1, 0, best))
     session.accelerator.end_training()

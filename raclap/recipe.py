@@ -216,9 +216,15 @@ def read_recipe(path: Path | str, settings: Sequence[str] = ()) -> Recipe:
         raise RecipeError(_explain(path, error)) from None
 
 
-def dump_recipe(recipe: Recipe) -> str:
-    """The resolved recipe as YAML; reading it back gives the same recipe."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+def dump_recipe(recipe: Recipe, with_paths: bool = True) -> str:
+    """The resolved recipe as YAML; reading it back gives the same recipe.
+
+    Args:
+        recipe: to write.
+        with_paths: also where this machine keeps the corpora; without, the text can be published.
+    """
+    places = None if with_paths else {"data": {"corpora": {"__all__": {"manifest", "audio_root"}}}}
+    return yaml.safe_dump(recipe.model_dump(mode="json", exclude=places), sort_keys=False, allow_unicode=True)
 
 
 def differences(one: Recipe, other: Recipe) -> list[str]:

@@ -1,4 +1,4 @@
-"""A folder that AutoModel loads anywhere: safetensors, configurations, tokenizer and the flat .py files."""
+"""A folder that AutoModel loads anywhere: safetensors, configurations, tokenizer, card and the flat .py files."""
 
 from pathlib import Path
 
@@ -7,11 +7,18 @@ from raclap.errors import ModelFolderError
 from raclap.files import replacing_folder
 
 
-def export(model: RaClapModel, processor: RaClapProcessor, folder: Path) -> None:
-    """Writes the folder, whole or not at all; an older one of the same name is replaced."""
+def export(model: RaClapModel, processor: RaClapProcessor, folder: Path, card: str) -> None:
+    """Writes the folder, whole or not at all; an older one of the same name is replaced.
+
+    Args:
+        model, processor: what to save.
+        folder: where.
+        card: its README.md.
+    """
     with replacing_folder(folder) as beside:
         model.save_pretrained(beside)
         processor.save_pretrained(beside)
+        (beside / "README.md").write_text(card, encoding="utf-8")
 
 
 def load(folder: Path | str) -> tuple[RaClapModel, RaClapProcessor]:

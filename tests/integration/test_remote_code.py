@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import RATE, make_tokenizer, tiny_bert_config, tone
 from transformers import BertModel
 
+from conftest import RATE, make_tokenizer, tiny_bert_config, tone
 from modeling_raclap import EcapaTdnnConfig, EcapaTdnnModel, RaClapFeatureExtractor, RaClapModel, RaClapProcessor
 from raclap.errors import ModelFolderError
 from raclap.hub.export import export, load
@@ -53,7 +53,7 @@ def exported(tmp_path_factory) -> tuple[Path, RaClapModel, RaClapProcessor]:
     model = RaClapModel.from_speech_text_pretrained(speech, BertModel(tiny_bert_config()), projection_dim=32)
     processor = RaClapProcessor(RaClapFeatureExtractor(features="log_mel"), make_tokenizer())
     folder = tmp_path_factory.mktemp("export") / "model"
-    export(model, processor, folder)
+    export(model, processor, folder, "a card")
     return folder, model, processor
 
 
@@ -78,7 +78,7 @@ def test_auto_classes_and_pipeline_in_a_fresh_process(exported, tmp_path):
 
 def test_nothing_in_the_folder_is_pickled(exported):
     names = {path.suffix for path in exported[0].iterdir()}
-    assert names == {".py", ".json", ".safetensors"}
+    assert names == {".py", ".json", ".safetensors", ".md"}
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_nothing_in_the_folder_is_pickled(exported):
 )
 def test_an_incomplete_folder_is_named(exported, tmp_path, remove, message):
     _, model, processor = exported
-    export(model, processor, tmp_path / "model")
+    export(model, processor, tmp_path / "model", "a card")
     (tmp_path / "model" / remove).unlink()
     with pytest.raises(ModelFolderError, match=message):
         load(tmp_path / "model")
@@ -104,6 +104,6 @@ def test_export_replaces_a_folder_whole(exported, tmp_path):
     target = tmp_path / "model"
     target.mkdir()
     (target / "leftover.txt").write_text("old")
-    export(model, processor, target)
+    export(model, processor, target, "a card")
     assert not (target / "leftover.txt").exists() and (target / "config.json").is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

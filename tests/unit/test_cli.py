@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import RATE, make_tokenizer, tiny_bert_config
 from transformers import BertModel
 
+from conftest import RATE, make_tokenizer, tiny_bert_config
 from modeling_raclap import EcapaTdnnConfig, EcapaTdnnModel, RaClapFeatureExtractor, RaClapModel, RaClapProcessor
 from raclap import cli
 from raclap.data.manifest import read_manifest
@@ -23,7 +23,7 @@ def model_folder(tmp_path_factory) -> Path:
     speech = EcapaTdnnModel(EcapaTdnnConfig(channels=16, mfa_channels=24, hidden_size=8))
     model = RaClapModel.from_speech_text_pretrained(speech, BertModel(tiny_bert_config()), projection_dim=16)
     folder = tmp_path_factory.mktemp("run") / "export"
-    export(model, RaClapProcessor(RaClapFeatureExtractor(features="log_mel"), make_tokenizer()), folder)
+    export(model, RaClapProcessor(RaClapFeatureExtractor(features="log_mel"), make_tokenizer()), folder, "a card")
     return folder
 
 

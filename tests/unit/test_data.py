@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import RATE, make_corpus, make_tokenizer, tone
 
+from conftest import RATE, make_corpus, make_tokenizer, tone
 from modeling_raclap import RaClapFeatureExtractor, RaClapProcessor
 from raclap.data.audio import decode, read_header
 from raclap.data.augmentation import SpecAugment

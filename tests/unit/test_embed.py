@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from conftest import RATE, make_corpus, make_tokenizer, tiny_bert_config
 from test_modeling import speech_config
 
+from conftest import RATE, make_corpus, make_tokenizer, tiny_bert_config
 from modeling_raclap import EcapaTdnnConfig, RaClapConfig, RaClapFeatureExtractor, RaClapModel, RaClapProcessor
 from raclap.data.inspection import inspect_audio
 from raclap.data.manifest import read_manifest

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import RATE, tiny_bert_config
 from transformers import HubertConfig, Wav2Vec2Config, WavLMConfig, WavLMModel
 
+from conftest import RATE, tiny_bert_config
 from modeling_raclap import EcapaTdnnConfig, EcapaTdnnModel, RaClapConfig, RaClapFeatureExtractor, RaClapModel
 from modeling_raclap.losses_raclap import info_nce
 from modeling_raclap.pooling_raclap import LayerWeightedMean, MaskedGroupNormConvLayer

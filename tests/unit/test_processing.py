@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import RATE, make_tokenizer, tone
 
+from conftest import RATE, make_tokenizer, tone
 from modeling_raclap import RaClapFeatureExtractor, RaClapProcessor
 from modeling_raclap.audio_raclap import load_audio, resample, to_mono, trim_silence
 

@@ -1,0 +1,71 @@
+"""The card of an exported model: model_card.md, filled in with what the run knows. No figure is typed by hand."""
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from modeling_raclap import RaClapModel
+from raclap.data.inspection import Inspection
+from raclap.recipe import Recipe, dump_recipe
+
+TEMPLATE = Path(__file__).with_name("model_card.md")
+
+_METRICS = ("R@1", "R@5", "R@10", "mAP@10", "median_rank", "nDCG@10", "style_mAP@10")
+_DIRECTIONS = {"audio_to_text": "audio → text", "text_to_audio": "text → audio"}
+
+
+def render_card(
+    recipe: Recipe, model: RaClapModel, corpora: dict[str, Inspection], epoch: int, results: dict[str, Any]
+) -> str:
+    """Writes the card.
+
+    Args:
+        recipe: of the run.
+        model: what it trained.
+        corpora: training rows by corpus.
+        epoch: from 1.
+        results: validation figures, `{corpus: {direction: {metric: value}}}`.
+
+    Returns:
+        Markdown with its YAML header.
+    """
+    licences = {name: _licence(corpus) for name, corpus in corpora.items()}
+    rows = [
+        {
+            "corpus": corpus,
+            "direction": title,
+            "figures": [f"{directions[direction][metric]:.1f}" for metric in _METRICS],
+        }
+        for corpus, directions in results.items()
+        for direction, title in _DIRECTIONS.items()
+    ]
+    card = ModelCard.from_template(
+        ModelCardData(
+            library_name="transformers",
+            pipeline_tag="feature-extraction",
+            tags=["raclap", "speech", "speaking-style", "zero-shot-audio-classification"],
+            model_name=recipe.name,
+        ),
+        template_path=str(TEMPLATE),
+        name=recipe.name,
+        projection_dim=model.config.projection_dim,
+        speech_tower=recipe.model.speech.pretrained or model.config.audio_config.model_type,
+        text_tower=recipe.model.text.pretrained,
+        pairs=sum(len(corpus.manifest) for corpus in corpora.values()),
+        corpora=[
+            {"name": name, "pairs": len(corpus.manifest), "licence": licences[name]}
+            for name, corpus in corpora.items()
+        ],
+        recipe=dump_recipe(recipe, with_paths=False),
+        epoch=epoch,
+        select=recipe.evaluation.select,
+        metrics=_METRICS,
+        results=rows,
+    )
+    return str(card)
+
+
+def _licence(corpus: Inspection) -> str:
+    stated = sorted({licence for licence in corpus.manifest.column("licence") if licence})
+    return ", ".join(stated) or "not stated"
