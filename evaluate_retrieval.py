@@ -48,6 +48,7 @@ def main() -> None:
     arguments = read_command_line()
 
     from rich.console import Console
+    from transformers.utils.logging import disable_progress_bar
 
     from raclap.files import write_json, write_text
     from raclap.hub.export import load
@@ -58,6 +59,7 @@ def main() -> None:
     from raclap.retrieval.reporting import intervals_json, results_json, results_table, save_figure
 
     keep_freed_memory()
+    disable_progress_bar()
     state = join_processes()
     evaluations = []
     for given in arguments.model:

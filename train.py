@@ -43,6 +43,7 @@ def main() -> None:
 
     keep_freed_memory()
     from transformers import set_seed
+    from transformers.utils.logging import disable_progress_bar
 
     from raclap.data.collection import read_corpora
     from raclap.hub.card import render_card
@@ -55,6 +56,8 @@ def main() -> None:
     from raclap.training.run_folder import RunFolder
     from raclap.training.setup import prepare_training
     from raclap.training.towers import build_model
+
+    disable_progress_bar()  # of the library's loading and saving; ours show what takes long
 
     # 1. The run folder: a new one, or the one to go on in. One process makes it, the others find it.
     run = RunFolder(output)
@@ -101,7 +104,8 @@ def main() -> None:
             export(model, processor, run.last, card)
             if is_best:
                 export(model, processor, run.best, card)
-            print(f"epoch {report.epoch + 1}: loss {report.loss:.4f}, {recipe.evaluation.select} {score:.2f}")
+            loss = "" if report.loss is None else f"loss {report.loss:.4f}, "
+            print(f"epoch {report.epoch + 1}: {loss}{recipe.evaluation.select} {score:.2f}")
         checkpoints.save(session.accelerator, session.scheduler, Progress(report.epoch + 1, 0, best))
     session.accelerator.end_training()
 

@@ -30,7 +30,7 @@ class EpochReport:
 
     Attributes:
         epoch: from 0.
-        loss: mean over the steps run in this process's lifetime.
+        loss: mean over the steps run since the run was last started; None if it stopped after the epoch's last step.
         steps: number of them.
         pairs_per_second: global pairs over the time of those steps.
         logit_scale: at the end.
@@ -38,7 +38,7 @@ class EpochReport:
     """
 
     epoch: int
-    loss: float
+    loss: float | None
     steps: int
     pairs_per_second: float
     logit_scale: float
@@ -184,7 +184,7 @@ class _Meter:
     def report(self, epoch: int) -> EpochReport:
         return EpochReport(
             epoch=epoch,
-            loss=sum(self._losses) / max(1, len(self._losses)),
+            loss=sum(self._losses) / len(self._losses) if self._losses else None,
             steps=len(self._losses),
             pairs_per_second=self._speed(),
             logit_scale=self._model.logit_scale.item(),
