@@ -2,6 +2,7 @@
 # make test   run the tests
 # make check  lint, formatting and the direction of imports
 # make bench  side-by-side timings
+# make readme put the table of the last demo into README.md
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
@@ -15,7 +16,7 @@ export HF_HUB_OFFLINE ?= 1
 DEMO := runs/demo
 CORPORA := prompt_like textrol_like craft_like
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench readme clean
 
 # torch first and by its exact version: a CPU build is enough, and a range could pull in gigabytes of CUDA.
 $(VENV)/.installed: setup.cfg constraints.txt
@@ -45,6 +46,10 @@ check: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	for program in benchmarks/*.py; do $(BIN)/python $$program; done
+
+# After a change that moves the figures: the table of the last demo into README.md.
+readme: $(VENV)/.installed
+	$(BIN)/python docs/put_results_into_readme.py $(DEMO)/results.txt
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
