@@ -94,8 +94,11 @@ class DataRecipe(_Section):
 
 
 class AugmentationRecipe(_Section):
-    """SpecAugment on log-mel frames, in training only (Park et al., 2019)."""
+    """In training only: speed perturbation (Ko et al., 2015), SpecAugment on log-mel frames (Park et al., 2019)."""
 
+    speed: float = Field(
+        0.0, ge=0, lt=1, description="clips play up to this share faster or slower, pitch along with tempo"
+    )
     time_masks: Annotated[int, Field(ge=0)] = 0
     time_mask_frames: Positive = 30
     mel_masks: Annotated[int, Field(ge=0)] = 0

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from modeling_raclap.audio_raclap import resample
 from raclap.data.augmentation import SpecAugment
 from raclap.data.inspection import Inspection
 from raclap.data.sampling import Draw
 
-_CROP, _CAPTION, _MASKS = range(3)  # independent streams of randomness of one draw
+_CROP, _CAPTION, _MASKS, _SPEED = range(4)  # independent streams of randomness of one draw
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,18 @@ class PairDataset(Dataset[Example]):
     Args:
         corpora: inspected manifests.
         crop_seconds: longest random crop; None keeps whole clips.
-        seed: of crops and captions.
+        seed: of crops, captions and speeds.
+        speed: clips play up to this share faster or slower. Pitch and tempo move along, so keep it well below the
+            width of a level that captions name.
     """
 
-    def __init__(self, corpora: Sequence[Inspection], crop_seconds: float | None, seed: int = 0):
+    def __init__(self, corpora: Sequence[Inspection], crop_seconds: float | None, seed: int = 0, speed: float = 0.0):
         self._corpora = list(corpora)
         self._ends = np.cumsum([len(corpus.manifest) for corpus in corpora])
         self._longest = None if crop_seconds is None else round(crop_seconds * corpora[0].rate)
+        self._rate = corpora[0].rate
         self._seed = seed
+        self._speed = speed
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -57,7 +62,19 @@ class PairDataset(Dataset[Example]):
         row = draw.row - (int(self._ends[index - 1]) if index else 0)
         captions = corpus.manifest[row].captions
         choice = np.random.default_rng([self._seed, draw.number, _CAPTION]).integers(len(captions))
-        return Example(self._crop(corpus.waveform(row), draw.number), captions[choice].text, draw.number)
+        return Example(
+            self._crop(self._perturb(corpus.waveform(row), draw.number), draw.number),
+            captions[choice].text,
+            draw.number,
+        )
+
+    def _perturb(self, waveform: np.ndarray, number: int) -> np.ndarray:
+        """The clip as if recorded at another rate, in steps of one percent (rates must be whole numbers)."""
+        if not self._speed:
+            return waveform
+        widest = round(100 * self._speed)
+        percent = int(np.random.default_rng([self._seed, number, _SPEED]).integers(-widest, widest + 1))
+        return resample(waveform, self._rate * (100 + percent) // 100, self._rate)
 
     def _crop(self, waveform: np.ndarray, number: int) -> np.ndarray:
         if self._longest is None or len(waveform) <= self._longest:

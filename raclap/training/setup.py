@@ -99,7 +99,7 @@ def _loader(recipe: Recipe, collator: PairCollator, corpora: dict[str, Inspectio
         recipe.seed,
         list(corpora),
     )
-    dataset = PairDataset(list(corpora.values()), recipe.data.crop_seconds, recipe.seed)
+    dataset = PairDataset(list(corpora.values()), recipe.data.crop_seconds, recipe.seed, recipe.augmentation.speed)
     return DataLoader(
         dataset,
         batch_size=batch_size // processes,
@@ -115,7 +115,7 @@ def _loader(recipe: Recipe, collator: PairCollator, corpora: dict[str, Inspectio
 def _augment(recipe: AugmentationRecipe) -> SpecAugment | None:
     if not (recipe.time_masks or recipe.mel_masks):
         return None
-    return SpecAugment(**recipe.model_dump())
+    return SpecAugment(**recipe.model_dump(exclude={"speed"}))
 
 
 def _scheduler(recipe: OptimizerRecipe, optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:

@@ -122,6 +122,19 @@ def test_examples_are_a_function_of_the_draw(manifest):
     assert {other.caption for other in others} == {c.text for c in manifest[3].captions}
 
 
+def test_speed_moves_duration_and_pitch_within_its_bounds(tmp_path):
+    time = np.arange(RATE) / RATE
+    soundfile.write(tmp_path / "a.flac", 0.5 * np.sin(2 * np.pi * 1000 * time), RATE)
+    write_manifest(tmp_path / "m.parquet", [Pair("a", "a.flac", (Caption("x"),), "c", "train")], tmp_path)
+    corpus = inspect_audio(read_manifest(tmp_path / "m.parquet"), RATE, keep_all, progress=False)
+    played = [PairDataset([corpus], None, speed=0.1)[Draw(0, number)].waveform for number in range(200)]
+    factors = {round(RATE / len(clip), 2) for clip in played}
+    assert min(factors) == 0.9 and max(factors) == 1.1 and len(factors) > 10
+    for clip in played:
+        peak = np.abs(np.fft.rfft(clip)).argmax() * RATE / len(clip)
+        assert peak == pytest.approx(1000 * RATE / len(clip), rel=2e-3)
+
+
 def test_rows_are_numbered_through_corpora(tmp_path):
     manifests = [read_manifest(make_corpus(tmp_path, name, {"train": size})) for name, size in (("a", 6), ("bb", 12))]
     dataset = PairDataset([inspect_audio(m, RATE, keep_all, progress=False) for m in manifests], None)
