@@ -5,6 +5,7 @@ Shapes: B items, S samples, F frames, M mel bins, N tokens, D joint size.
 
 import copy
 import math
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,6 +138,9 @@ class RaClapModel(PreTrainedModel):
         for name in ("mask_time_prob", "mask_feature_prob"):
             if hasattr(audio_config, name):
                 setattr(audio_config, name, 0.0)
+        for tower_config in (audio_config, text_config):
+            if os.path.isdir(tower_config._name_or_path):  # a folder of this machine says nothing elsewhere
+                tower_config._name_or_path = ""
         config = RaClapConfig(audio_config=audio_config, text_config=text_config, **config_kwargs)
         model = cls(config).to(dtype)
         _take_weights(model.audio_model, audio_model)

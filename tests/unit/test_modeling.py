@@ -221,6 +221,9 @@ def test_from_speech_text_pretrained_takes_both_towers(tmp_path, text_folder):
         torch.testing.assert_close(weight, speech.state_dict()[name], rtol=0, atol=0)
     assert model.config.audio_config.mask_time_prob == 0 and model.config.audio_config.layerdrop == 0
     assert not any(name.endswith("masked_spec_embed") for name, _ in model.named_parameters())
+    model.save_pretrained(tmp_path / "joined")
+    saved = (tmp_path / "joined" / "config.json").read_text()
+    assert str(tmp_path) not in saved and str(text_folder) not in saved, "folders of this machine do not travel"
 
 
 def test_every_trainable_parameter_gets_a_gradient():
