@@ -5,8 +5,8 @@ Shapes: B items, S samples, F frames, M mel bins, N tokens, D joint size.
 
 import copy
 import math
-import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -139,7 +139,7 @@ class RaClapModel(PreTrainedModel):
             if hasattr(audio_config, name):
                 setattr(audio_config, name, 0.0)
         for tower_config in (audio_config, text_config):
-            if os.path.isdir(tower_config._name_or_path):  # a folder of this machine says nothing elsewhere
+            if Path(tower_config._name_or_path).is_dir():  # a folder of this machine says nothing elsewhere
                 tower_config._name_or_path = ""
         config = RaClapConfig(audio_config=audio_config, text_config=text_config, **config_kwargs)
         model = cls(config).to(dtype)
