@@ -47,18 +47,20 @@ def main() -> None:
     """Models × corpora → embeddings → ranks → table, JSON and figure."""
     arguments = read_command_line()
 
+    from raclap.memory import keep_freed_memory
+
+    keep_freed_memory()  # before torch is imported
+
     from rich.console import Console
     from transformers.utils.logging import disable_progress_bar
 
     from raclap.files import write_json, write_text
     from raclap.hub.export import load
-    from raclap.memory import keep_freed_memory
     from raclap.processes import join_processes
     from raclap.provenance import versions
     from raclap.retrieval.evaluation import evaluate, read_corpus
     from raclap.retrieval.reporting import intervals_json, results_json, results_table, save_figure
 
-    keep_freed_memory()
     disable_progress_bar()
     state = join_processes()
     evaluations = []
