@@ -54,11 +54,12 @@ def main() -> None:
     from rich.console import Console
     from transformers.utils.logging import disable_progress_bar
 
+    from raclap.data.collection import read_split
     from raclap.files import write_json, write_text
     from raclap.hub.export import load
     from raclap.processes import join_processes
     from raclap.provenance import versions
-    from raclap.retrieval.evaluation import evaluate, read_corpus
+    from raclap.retrieval.evaluation import evaluate
     from raclap.retrieval.reporting import intervals_json, results_json, results_table, save_figure
 
     disable_progress_bar()
@@ -68,12 +69,12 @@ def main() -> None:
         name, folder = named(given, default="")
         model, processor = load(folder)
         for manifest in arguments.manifest:
-            corpus = read_corpus(
+            corpus = read_split(
                 named(manifest, default="")[1],
                 arguments.split,
                 processor.feature_extractor,
                 arguments.audio_root,
-                arguments.skip_bad,
+                skip_bad=arguments.skip_bad,
             )
             if corpus.skipped and state.is_main_process:
                 print(f"left out {len(corpus.skipped)} bad recordings, first: {corpus.skipped[0].reason}")

@@ -1,5 +1,6 @@
 """The corpora of a recipe: read, checked and ready to be drawn from."""
 
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,17 +35,40 @@ def read_corpora(recipe: DataRecipe, split: str, features: Features | Any) -> di
         ManifestError: a manifest is not as it should be, or has no rows of the split.
         AudioError: a recording is bad and `skip_bad` is false.
     """
-    corpora = {}
-    for corpus in recipe.corpora:
-        manifest = read_manifest(corpus.manifest, corpus.audio_root).split(split)
-        if not len(manifest):
-            raise ManifestError(f"{manifest.path}: no rows of the split '{split}'")
-        corpora[corpus.name] = inspect_audio(
-            manifest,
-            features.sampling_rate,
-            features.trim,
+    return {
+        corpus.name: read_split(
+            corpus.manifest,
+            split,
+            features,
+            audio_root=corpus.audio_root,
             check=recipe.audio_check,
             skip_bad=recipe.skip_bad,
             keep=recipe.keep_in_memory,
         )
-    return corpora
+        for corpus in recipe.corpora
+    }
+
+
+def read_split(
+    path: Path | str,
+    split: str,
+    features: Features | Any,
+    audio_root: Path | str | None = None,
+    **checks: Any,
+) -> Inspection:
+    """Reads one split of one manifest and checks its recordings.
+
+    Args:
+        path: the manifest.
+        split: `train`, `validation` or `test`.
+        features: the feature extractor: its rate and trimming.
+        audio_root: where the audio lies, if not where the manifest says.
+        **checks: passed to `inspect_audio`.
+
+    Raises:
+        ManifestError, AudioError: as `read_corpora`.
+    """
+    manifest = read_manifest(path, audio_root).split(split)
+    if not len(manifest):
+        raise ManifestError(f"{manifest.path}: no rows of the split '{split}'")
+    return inspect_audio(manifest, features.sampling_rate, features.trim, **checks)
