@@ -56,7 +56,7 @@ def main() -> None:
 
     from raclap.data.collection import read_split
     from raclap.files import write_json, write_text
-    from raclap.hub.export import load
+    from raclap.model_folder import load_model_folder
     from raclap.processes import join_processes
     from raclap.provenance import versions
     from raclap.retrieval.evaluation import evaluate
@@ -67,7 +67,7 @@ def main() -> None:
     evaluations = []
     for given in arguments.model:
         name, folder = named(given, default="")
-        model, processor = load(folder)
+        model, processor = load_model_folder(folder)
         for manifest in arguments.manifest:
             corpus = read_split(
                 named(manifest, default="")[1],

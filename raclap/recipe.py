@@ -1,6 +1,7 @@
 """Recipes: what a run is, typed and frozen. The defaults are section 3.2 of the RA-CLAP paper.
 
 A recipe is a YAML file; every key is declared here and any other is an error that names the file and the key.
+`extends: OTHER.yaml` takes another recipe as the ground: mappings are merged key by key, anything else is replaced.
 `${RACLAP_CACHE}` and environment variables are replaced in its texts, so that a recipe names no machine.
 """
 
@@ -38,18 +39,17 @@ class TowerRecipe(_Section):
     )
     learning_rate: float | None = Field(None, gt=0, description="of this encoder; None takes optimizer.learning_rate")
 
-    @model_validator(mode="after")
-    def _has_a_source(self) -> "TowerRecipe":
-        if self.pretrained is None and "model_type" not in (self.config or {}):
-            raise ValueError("give 'pretrained', or a 'config' with its model_type")
-        return self
-
 
 class ModelRecipe(_Section):
-    """The two towers and how they are joined; see RaClapConfig and RaClapFeatureExtractor."""
+    """The two towers and how they are joined; see RaClapConfig and RaClapFeatureExtractor.
 
-    speech: TowerRecipe
-    text: TowerRecipe
+    With `init_from` an exported folder gives architecture, features and weights; what the recipe says of them must
+    then agree with the folder. Freezing and learning rates are always the recipe's.
+    """
+
+    init_from: str | None = Field(None, description="exported folder to go on from (fine-tuning)")
+    speech: TowerRecipe = TowerRecipe()
+    text: TowerRecipe = TowerRecipe()
     features: dict[str, Any] = Field(
         default_factory=dict,
         description="settings of the feature extractor; empty takes those of the pretrained speech encoder",
@@ -60,12 +60,6 @@ class ModelRecipe(_Section):
     layer_weights: Literal["softmax", "raw"] = "softmax"
     logit_scale_init: float = Field(1 / 0.07, ge=1, description="inverse of the starting temperature")
     logit_scale_max: float = Field(100.0, ge=1)
-
-    @model_validator(mode="after")
-    def _text_brings_its_tokenizer(self) -> "ModelRecipe":
-        if self.text.pretrained is None:
-            raise ValueError("text.pretrained is needed: the tokenizer comes with it")
-        return self
 
 
 class CorpusRecipe(_Section):
@@ -106,9 +100,57 @@ class AugmentationRecipe(_Section):
 
 
 class ObjectiveRecipe(_Section):
-    """InfoNCE, Eq. (3)."""
+    """Which captions are right for a clip, and how much: InfoNCE, Eq. (3), or soft targets, Eqs. (4)-(7)."""
 
-    symmetric: bool = Field(True, description="both directions; false is the paper's literal audio → text")
+    symmetric: bool = Field(True, description="both directions; false is the literal audio → text of Eq. (3)")
+    relation: Literal["identity", "caption", "style", "attributes", "teacher"] = Field(
+        "identity",
+        description="identity: the pair alone (InfoNCE); caption, style: all pairs of the batch with an equal caption "
+        "or style key; attributes: by the share of the caption's named attributes that hold; teacher: see 'teacher'",
+    )
+    relation_weight: float = Field(1.0, gt=0, description="of the divergence from the relation's targets")
+    info_nce_weight: float = Field(0.0, ge=0, description="λ of InfoNCE beside another relation than identity")
+    attribute_power: float = Field(
+        1.0, gt=0, description="exponent of the shares of the relation 'attributes': larger is sharper"
+    )
+    audio_logit_scale: float | None = Field(
+        None, gt=0, description="ε_s of audio → text, fixed; None takes the model's learned scale"
+    )
+    text_logit_scale: float | None = Field(None, gt=0, description="ε_t of text → audio, likewise")
+
+    @model_validator(mode="after")
+    def _reads_what_is_given(self) -> "ObjectiveRecipe":
+        if self.relation == "identity" and (self.relation_weight != 1 or self.info_nce_weight != 0):
+            raise ValueError("the relation 'identity' is InfoNCE: it takes no relation_weight and no info_nce_weight")
+        if self.relation != "attributes" and self.attribute_power != 1:
+            raise ValueError("attribute_power belongs to the relation 'attributes'")
+        return self
+
+
+class TeacherRecipe(_Section):
+    """Whose cosines are the targets of RA-CLAP's second stage."""
+
+    folders: tuple[str, ...] = Field((), description="exported folders; the cosines of several are averaged")
+    sees: Literal["crops", "clips"] = Field(
+        "crops", description="the student's crops in every step, or whole clips: embedded once, and stored"
+    )
+    temperature: float | None = Field(None, gt=0, description="τ_T; None: temperature_ratio decides")
+    temperature_ratio: float = Field(
+        1.0, gt=0, description="τ_T as a multiple of the temperature that the teacher learned"
+    )
+    ema_decay: float | None = Field(
+        None, gt=0, lt=1, description="the teacher follows the student as its exponential moving average"
+    )
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> "TeacherRecipe":
+        if self.temperature is not None and self.temperature_ratio != 1:
+            raise ValueError("give temperature or temperature_ratio, not both")
+        if self.ema_decay is not None and self.sees == "clips":
+            raise ValueError("a teacher that follows the student cannot be stored: sees must be 'crops'")
+        if self.ema_decay is not None and len(self.folders) > 1:
+            raise ValueError("a teacher that follows the student starts from one folder")
+        return self
 
 
 class OptimizerRecipe(_Section):
@@ -126,7 +168,11 @@ class OptimizerRecipe(_Section):
 class TrainingRecipe(_Section):
     """How long, how large, in what precision."""
 
-    batch_size: Positive = Field(192, description="pairs in a global batch, over all processes together")
+    batch_size: int = Field(
+        192,
+        ge=2,
+        description="pairs in a global batch, over all processes together; one has nothing to contrast",
+    )
     epochs: Positive = 15
     steps_per_epoch: Positive | None = Field(None, description="None: as many as hold all pairs once")
     speech_micro_batches: Positive = Field(
@@ -158,13 +204,34 @@ class Recipe(_Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seed: int = 0
-    model: ModelRecipe
+    model: ModelRecipe = ModelRecipe()
     data: DataRecipe
     augmentation: AugmentationRecipe = AugmentationRecipe()
     objective: ObjectiveRecipe = ObjectiveRecipe()
+    teacher: TeacherRecipe | None = None
     optimizer: OptimizerRecipe = OptimizerRecipe()
     training: TrainingRecipe = TrainingRecipe()
     evaluation: EvaluationRecipe = EvaluationRecipe()
+
+    @model_validator(mode="after")
+    def _has_a_model(self) -> "Recipe":
+        if self.start is not None:
+            return self
+        if self.model.speech.pretrained is None and "model_type" not in (self.model.speech.config or {}):
+            raise ValueError("model.speech: give 'pretrained', or a 'config' with its model_type, or model.init_from")
+        if self.model.text.pretrained is None:
+            raise ValueError("model.text.pretrained is needed (the tokenizer comes with it), or model.init_from")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_teacher_if_needed(self) -> "Recipe":
+        if (self.teacher is not None) != (self.objective.relation == "teacher"):
+            raise ValueError("objective.relation 'teacher' and the section 'teacher' belong together")
+        if self.teacher is not None and self.start is None:
+            raise ValueError("teacher.folders is empty, and there is no model.init_from to start from")
+        if self.teacher is not None and self.teacher.ema_decay is None and not self.teacher.folders:
+            raise ValueError("teacher.folders is empty: name an exported folder, or set teacher.ema_decay")
+        return self
 
     @model_validator(mode="after")
     def _mixture_fits(self) -> "Recipe":
@@ -181,6 +248,12 @@ class Recipe(_Section):
                 f"{below or sum(shares)} can"
             )
         return self
+
+    @property
+    def start(self) -> str | None:
+        """Exported folder that the model starts from: `model.init_from`, else a copy of the first teacher."""
+        folders = self.teacher.folders if self.teacher else ()
+        return self.model.init_from or next(iter(folders), None)
 
     @property
     def shares(self) -> tuple[int, ...] | None:
@@ -203,14 +276,7 @@ def read_recipe(path: Path | str, settings: Sequence[str] = ()) -> Recipe:
         RecipeError: the file or a setting has an unknown key or a wrong value; the message names both.
     """
     path = Path(path)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: not valid YAML ({error})") from error
-    if not isinstance(values, dict):
-        raise RecipeError(f"{path}: a recipe is a mapping of keys, not {type(values).__name__}")
+    values = _read_values(path, ())
     for setting in settings:
         _set(values, setting)
     try:
@@ -251,6 +317,35 @@ def _describe(section: type[BaseModel], prefix: str) -> Iterator[str]:
         default = "required" if info.is_required() else f"default {info.get_default(call_default_factory=True)}"
         meaning = f"{info.description}; " if info.description else ""
         yield f"  {prefix}{name}: {meaning}{default}"
+
+
+def _read_values(path: Path, extending: tuple[Path, ...]) -> dict:
+    """A recipe file's values over those of the file that it extends."""
+    if path.resolve() in extending:
+        raise RecipeError(f"{path}: key 'extends': the recipe extends itself")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path}: not valid YAML ({error})") from error
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping of keys, not {type(values).__name__}")
+    ground = values.pop("extends", None)
+    if ground is None:
+        return values
+    if not isinstance(ground, str):
+        raise RecipeError(f"{path}: key 'extends': the name of a recipe file beside this one, not {ground!r}")
+    return _merge(_read_values(path.parent / ground, (*extending, path.resolve())), values)
+
+
+def _merge(ground: dict, values: dict) -> dict:
+    """`values` over `ground`: mappings key by key, anything else replaced."""
+    merged = dict(ground)
+    for key, value in values.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
 
 
 def _set(values: dict, setting: str) -> None:

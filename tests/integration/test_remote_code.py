@@ -15,7 +15,8 @@ from transformers import BertModel
 from conftest import RATE, make_tokenizer, tiny_bert_config, tone
 from modeling_raclap import EcapaTdnnConfig, EcapaTdnnModel, RaClapFeatureExtractor, RaClapModel, RaClapProcessor
 from raclap.errors import ModelFolderError
-from raclap.hub.export import export, load
+from raclap.hub.export import export
+from raclap.model_folder import load_model_folder
 
 ROOT = Path(__file__).parents[2]
 PROBE = """
@@ -94,9 +95,9 @@ def test_an_incomplete_folder_is_named(exported, tmp_path, remove, message):
     export(model, processor, tmp_path / "model", "a card")
     (tmp_path / "model" / remove).unlink()
     with pytest.raises(ModelFolderError, match=message):
-        load(tmp_path / "model")
+        load_model_folder(tmp_path / "model")
     with pytest.raises(ModelFolderError, match="no such model folder"):
-        load(tmp_path / "elsewhere")
+        load_model_folder(tmp_path / "elsewhere")
 
 
 def test_export_replaces_a_folder_whole(exported, tmp_path):

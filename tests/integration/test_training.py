@@ -14,7 +14,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
-from raclap.hub.export import load
+from raclap.model_folder import load_model_folder
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -60,7 +60,7 @@ def test_a_run_leaves_everything_behind(finished_run):
     assert json.loads((finished_run / "versions.json").read_text())["torch"] == torch.__version__
     assert list((finished_run / "logs").rglob("events.out.tfevents*"))
     for folder in ("export", "export_last"):
-        model, processor = load(finished_run / folder)
+        model, processor = load_model_folder(finished_run / folder)
         assert model.config.projection_dim == 32 and processor.feature_extractor.features == "log_mel"
     best = max(epochs, key=lambda epoch: epoch["score"])
     assert best["best"]
