@@ -57,11 +57,51 @@ class EcapaTdnnConfig(PretrainedConfig):
         super().__init__(**kwargs)
 
 
+class ResNet34Config(PretrainedConfig):
+    """A ResNet speaker encoder of basic blocks, 34 layers deep by default.
+
+    Args:
+        num_mel_bins: M, height of the log-mel input.
+        channels: C, width of the stem and the first stage; each of the three stages after it doubles the width.
+        block_counts: basic blocks (two convolutions each) in each of the four stages.
+        hidden_size: E, size of the embedding.
+
+    Raises:
+        ValueError: the stages are not four.
+
+    Source: He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016; sizes as in WeSpeaker
+    (Wang et al., ICASSP 2023).
+    """
+
+    model_type = "raclap_resnet34"
+
+    def __init__(
+        self,
+        num_mel_bins: int = 80,
+        channels: int = 32,
+        block_counts: tuple[int, ...] = (3, 4, 6, 3),
+        hidden_size: int = 256,
+        **kwargs: Any,
+    ):
+        if len(block_counts) != 4:
+            raise ValueError(f"block_counts {block_counts} must name four stages")
+        self.num_mel_bins = num_mel_bins
+        self.channels = channels
+        self.block_counts = list(block_counts)
+        self.hidden_size = hidden_size
+        super().__init__(**kwargs)
+
+
+# Encoders of log-mel frames that give one embedding an utterance, by model_type.
+SPEAKER_ENCODER_CONFIGS = {config.model_type: config for config in (EcapaTdnnConfig, ResNet34Config)}
+
+
 class RaClapConfig(PretrainedConfig):
     """Two towers, how each is pooled and projected, and the temperature.
 
     Args:
-        audio_config: configuration (or its dict) of any transformers speech encoder, or an `EcapaTdnnConfig`.
+        audio_config: configuration (or its dict) of any transformers speech encoder, or of a speaker encoder
+            (`EcapaTdnnConfig`, `ResNet34Config`).
         text_config: configuration (or its dict) of any transformers text encoder.
         projection_dim: D, size of the joint space.
         audio_pooling: `layer_weighted_mean` (Eq. 2) or `pooler` (the encoder's own utterance embedding). None takes
@@ -99,7 +139,7 @@ class RaClapConfig(PretrainedConfig):
             if getattr(tower, "layerdrop", 0.0):
                 tower.layerdrop = 0.0
         if audio_pooling is None:
-            is_speaker_encoder = self.audio_config.model_type == EcapaTdnnConfig.model_type
+            is_speaker_encoder = self.audio_config.model_type in SPEAKER_ENCODER_CONFIGS
             audio_pooling = "pooler" if is_speaker_encoder else "layer_weighted_mean"
         self.projection_dim = projection_dim
         self.audio_pooling = _one_of("audio_pooling", audio_pooling, AUDIO_POOLINGS)
@@ -117,8 +157,8 @@ def _tower_config(config: PretrainedConfig | dict | None, default: str) -> Pretr
         return config
     fields = dict(config or {})
     model_type = fields.pop("model_type", default)
-    if model_type == EcapaTdnnConfig.model_type:
-        return EcapaTdnnConfig(**fields)
+    if model_type in SPEAKER_ENCODER_CONFIGS:
+        return SPEAKER_ENCODER_CONFIGS[model_type](**fields)
     if model_type not in CONFIG_MAPPING:
         raise ValueError(f"model_type '{model_type}' is no encoder that this version of transformers knows")
     return CONFIG_MAPPING[model_type](**fields)

@@ -17,10 +17,10 @@ from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput, can_return_tuple
 
-from .configuration_raclap import EcapaTdnnConfig, RaClapConfig
+from .configuration_raclap import RaClapConfig
 from .losses_raclap import info_nce
 from .pooling_raclap import LayerWeightedMean, mask_group_norm, masked_mean, with_mask
-from .speaker_encoders_raclap import EcapaTdnnModel
+from .speaker_encoders_raclap import SPEAKER_ENCODERS
 
 
 @dataclass
@@ -85,6 +85,7 @@ class RaClapModel(PreTrainedModel):
         "WavLMEncoderLayerStableLayerNorm",
         "ParametrizedConv1d",
         "SeRes2NetBlock",
+        "BasicBlock",
     ]
 
     def __init__(self, config: RaClapConfig):
@@ -324,8 +325,8 @@ class RaClapModel(PreTrainedModel):
 
 def build_tower(config: PretrainedConfig, **kwargs: Any) -> PreTrainedModel:
     """A randomly initialised encoder of the configuration's kind."""
-    if config.model_type == EcapaTdnnConfig.model_type:
-        return EcapaTdnnModel(config)
+    if config.model_type in SPEAKER_ENCODERS:
+        return SPEAKER_ENCODERS[config.model_type](config)
     try:
         return AutoModel.from_config(config, **kwargs)
     except TypeError:
@@ -343,7 +344,7 @@ def load_tower(source: str, dtype: torch.dtype = torch.float32, **overrides: Any
     unknown = [name for name in overrides if name not in fields]
     if unknown:
         raise ValueError(f"the configuration of {source} has no field '{unknown[0]}'")
-    model_class = EcapaTdnnModel if fields.get("model_type") == EcapaTdnnConfig.model_type else AutoModel
+    model_class = SPEAKER_ENCODERS.get(fields.get("model_type"), AutoModel)
     return model_class.from_pretrained(source, dtype=dtype, **overrides)
 
 

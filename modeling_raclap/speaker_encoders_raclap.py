@@ -1,4 +1,4 @@
-"""Speaker encoders as PreTrainedModels: ECAPA-TDNN.
+"""Speaker encoders as PreTrainedModels: ECAPA-TDNN and ResNet-34.
 
 Everything is aware of the mask, so that a clip's embedding does not depend on the clips it was padded with.
 
@@ -12,20 +12,27 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from .configuration_raclap import EcapaTdnnConfig
+from .configuration_raclap import EcapaTdnnConfig, ResNet34Config
 
 _EPSILON = 1e-12
+_RESNET_EPSILON = 1e-7  # WeSpeaker's, under the root of its pooling
+_RESNET_STRIDES = (1, 2, 2, 2)
 
 
-class MaskedBatchNorm(nn.BatchNorm1d):
+class _RealFramesOnly:
     """Batch normalisation whose training statistics see real frames only; the same as its parent in eval mode."""
 
     def forward(self, hidden_states: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Normalises (B, C, F) with a (B, 1, F) mask; None means that every frame is real."""
+        """Normalises (B, C, F) or (B, C, M, F), frames last; None means that every frame is real.
+
+        Args:
+            hidden_states: to normalise.
+            mask: (B, 1, F) or (B, 1, 1, F), 1 where real.
+        """
         if mask is None or not self.training:
             return super().forward(hidden_states)
-        real = mask[:, 0].bool()
-        frames = hidden_states.transpose(1, 2)
+        real = mask.flatten(1).bool()
+        frames = hidden_states.movedim(-1, 1)
         self.num_batches_tracked.add_(1)
         normalised = batch_norm(
             frames[real],
@@ -37,7 +44,16 @@ class MaskedBatchNorm(nn.BatchNorm1d):
             self.momentum,
             self.eps,
         )
-        return frames.masked_scatter(real[..., None], normalised).transpose(1, 2)
+        real = real.view(real.shape + (1,) * (frames.dim() - 2))
+        return frames.masked_scatter(real, normalised).movedim(1, -1)
+
+
+class MaskedBatchNorm(_RealFramesOnly, nn.BatchNorm1d):
+    """For (B, C, F)."""
+
+
+class MaskedBatchNorm2d(_RealFramesOnly, nn.BatchNorm2d):
+    """For (B, C, M, F)."""
 
 
 class TdnnBlock(nn.Module):
@@ -183,6 +199,103 @@ class EcapaTdnnModel(PreTrainedModel):
         return BaseModelOutputWithPooling(last_hidden_state=hidden_states.transpose(1, 2), pooler_output=pooled)
 
 
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions with a shortcut; the first may halve both the mel bins and the frames."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = MaskedBatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = MaskedBatchNorm2d(channels)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or in_channels != channels:
+            self.shortcut.append(nn.Conv2d(in_channels, channels, 1, stride, bias=False))
+            self.shortcut.append(MaskedBatchNorm2d(channels))
+
+    def forward(self, hidden_states: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """(B, C_in, M, F) and its mask to (B, C_out, M / stride, F / stride) and its mask, sizes rounded up."""
+        stride = self.conv1.stride[0]
+        # A kernel of 3 with one frame of padding is centred on every stride-th frame.
+        strided = mask if mask is None else mask[..., ::stride]
+        inner = torch.relu(self.bn1(self.conv1(_zeroed(hidden_states, mask)), strided))
+        inner = self.bn2(self.conv2(_zeroed(inner, strided)), strided)
+        if self.shortcut:
+            convolution, norm = self.shortcut
+            hidden_states = norm(convolution(hidden_states), strided)
+        return torch.relu(inner + hidden_states), strided
+
+
+class ResNet34Model(PreTrainedModel):
+    """ResNet-34 on log-mel frames as an image: one embedding an utterance.
+
+    Source: WeSpeaker's ResNet34 (Wang et al., "WeSpeaker: A Research and Production Oriented Speaker Embedding
+    Learning Toolkit", ICASSP 2023); parameter names are its own.
+    Deviation: padding is zeroed before every convolution and left out of the statistics, so that a clip in a padded
+    batch equals the clip alone; of a single frame the standard deviation is zero, not undefined.
+    """
+
+    config_class = ResNet34Config
+    base_model_prefix = "resnet34"
+    main_input_name = "input_features"
+    input_modalities = ("audio",)
+    _no_split_modules = ["BasicBlock"]  # noqa: RUF012
+
+    def __init__(self, config: ResNet34Config):
+        super().__init__(config)
+        self.conv1 = nn.Conv2d(1, config.channels, 3, padding=1, bias=False)
+        self.bn1 = MaskedBatchNorm2d(config.channels)
+        width, height = config.channels, config.num_mel_bins
+        for stage, (count, stride) in enumerate(zip(config.block_counts, _RESNET_STRIDES, strict=True)):
+            blocks = nn.ModuleList()
+            for index in range(count):
+                channels = config.channels * 2**stage
+                blocks.append(BasicBlock(width, channels, stride if index == 0 else 1))
+                width = channels
+            self.add_module(f"layer{stage + 1}", blocks)
+            height = -(-height // stride)
+        self.seg_1 = nn.Linear(2 * width * height, config.hidden_size)
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Conv2d):
+            init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        else:
+            super()._init_weights(module)
+
+    def forward(
+        self, input_features: Tensor, attention_mask: Tensor | None = None, **_: object
+    ) -> BaseModelOutputWithPooling:
+        """Embeds a batch.
+
+        Args:
+            input_features: (B, F, M) log-mel frames.
+            attention_mask: (B, F), 1 where real; None means that every frame is real.
+
+        Returns:
+            `last_hidden_state` (B, F / 8, 8C · M / 8), sizes rounded up, and `pooler_output` (B, E).
+        """
+        mask = None
+        if attention_mask is not None and not bool(attention_mask.all()):
+            mask = attention_mask[:, None, None].to(input_features.dtype)
+        image = input_features.transpose(1, 2)[:, None]
+        hidden_states = torch.relu(self.bn1(self.conv1(_zeroed(image, mask)), mask))
+        for block in (*self.layer1, *self.layer2, *self.layer3, *self.layer4):
+            hidden_states, mask = block(hidden_states, mask)
+        frames = hidden_states.flatten(1, 2)
+        pooled = self.seg_1(_sample_statistics(frames, mask if mask is None else mask[:, 0]))
+        return BaseModelOutputWithPooling(last_hidden_state=frames.transpose(1, 2), pooler_output=pooled)
+
+
+SPEAKER_ENCODERS = {model.config_class.model_type: model for model in (EcapaTdnnModel, ResNet34Model)}
+
+
+def _zeroed(hidden_states: Tensor, mask: Tensor | None) -> Tensor:
+    """Padding as nothing: what a kernel reaches there must not count."""
+    return hidden_states if mask is None else hidden_states * mask
+
+
 def _frame_weights(hidden_states: Tensor, mask: Tensor | None) -> Tensor:
     """(B, 1, F) weights that sum to one over the real frames."""
     if mask is None:
@@ -199,3 +312,13 @@ def _statistics(hidden_states: Tensor, weights: Tensor) -> Tensor:
     mean = _weighted_mean(hidden_states, weights)
     variance = _weighted_mean((hidden_states - mean[..., None]).square(), weights)
     return torch.cat([mean, variance.clamp(min=_EPSILON).sqrt()], dim=1)
+
+
+def _sample_statistics(hidden_states: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean and unbiased standard deviation over real frames: (B, C, F) to (B, 2C)."""
+    weights = _frame_weights(hidden_states, mask)
+    mean = _weighted_mean(hidden_states, weights)
+    variance = _weighted_mean((hidden_states - mean[..., None]).square(), weights)
+    count = hidden_states.new_tensor(hidden_states.shape[-1]) if mask is None else mask.sum(dim=-1)
+    unbiased = variance * count / (count - 1).clamp(min=1)
+    return torch.cat([mean, (unbiased + _RESNET_EPSILON).sqrt()], dim=1)

@@ -7,24 +7,54 @@ from pathlib import Path
 from transformers import AutoFeatureExtractor, AutoTokenizer, PreTrainedModel
 
 from modeling_raclap import RaClapConfig, RaClapFeatureExtractor, RaClapModel, RaClapProcessor
-from modeling_raclap.configuration_raclap import EcapaTdnnConfig
+from modeling_raclap.configuration_raclap import SPEAKER_ENCODER_CONFIGS
 from modeling_raclap.modeling_raclap import build_tower, load_tower
 from raclap.errors import ModelFolderError, RecipeError
+from raclap.model_folder import load_model_folder
 from raclap.recipe import ModelRecipe, TowerRecipe
 
 _PACKAGE = "package:"
 
 
 def build_model(recipe: ModelRecipe) -> tuple[RaClapModel, RaClapProcessor]:
-    """Builds what a recipe describes.
+    """Builds what a recipe describes, or loads the folder it goes on from.
 
     Returns:
         The model, its frozen towers without gradient, and the processor that belongs to it.
 
     Raises:
-        RecipeError: a tower's configuration or feature setting is not known.
+        RecipeError: a tower's configuration or feature setting is not known, or is not that of the folder.
         ModelFolderError: pretrained weights are missing or not the expected ones.
     """
+    model, processor = _join_towers(recipe) if recipe.init_from is None else _go_on(recipe)
+    _freeze(model.audio_model, recipe.speech, "model.speech")
+    _freeze(model.text_model, recipe.text, "model.text")
+    return model, processor
+
+
+def _go_on(recipe: ModelRecipe) -> tuple[RaClapModel, RaClapProcessor]:
+    """An exported folder's model, if it is the one that the recipe describes."""
+    model, processor = load_model_folder(recipe.init_from)
+    config = model.config
+    joined = ("projection_dim", "audio_pooling", "text_pooling", "layer_weights", "logit_scale_max")
+    stated = {
+        "model": ({name: getattr(recipe, name) for name in joined if name in recipe.model_fields_set}, config),
+        "model.speech.config": (recipe.speech.config or {}, config.audio_config),
+        "model.text.config": (recipe.text.config or {}, config.text_config),
+        "model.features": (recipe.features, processor.feature_extractor),
+    }
+    for section, (wanted, found) in stated.items():
+        for key, value in wanted.items():
+            held = getattr(found, key, None)
+            if value is not None and held != value:
+                raise RecipeError(
+                    f"{section}.{key}: the recipe says {value}, but {recipe.init_from} has {held}; leave the key out "
+                    f"or start from another folder"
+                )
+    return model, processor
+
+
+def _join_towers(recipe: ModelRecipe) -> tuple[RaClapModel, RaClapProcessor]:
     text_source = locate(recipe.text)
     speech = _speech_tower(recipe.speech)
     try:
@@ -42,8 +72,6 @@ def build_model(recipe: ModelRecipe) -> tuple[RaClapModel, RaClapProcessor]:
         logit_scale_init=recipe.logit_scale_init,
         logit_scale_max=recipe.logit_scale_max,
     )
-    _freeze(model.audio_model, recipe.speech, "model.speech")
-    _freeze(model.text_model, recipe.text, "model.text")
     return model, RaClapProcessor(_feature_extractor(recipe, model.config), tokenizer)
 
 
@@ -109,7 +137,7 @@ def _speech_tower(tower: TowerRecipe) -> PreTrainedModel:
 def _feature_extractor(recipe: ModelRecipe, config: RaClapConfig) -> RaClapFeatureExtractor:
     """The recipe's settings, over those of the pretrained encoder, over those its kind of tower needs."""
     settings: dict = {}
-    if config.audio_config.model_type == EcapaTdnnConfig.model_type:
+    if config.audio_config.model_type in SPEAKER_ENCODER_CONFIGS:
         settings = {"features": "log_mel", "num_mel_bins": config.audio_config.num_mel_bins}
     elif recipe.speech.pretrained is not None:
         stock = AutoFeatureExtractor.from_pretrained(locate(recipe.speech))

@@ -13,7 +13,8 @@ import torch
 from transformers import BertModel
 
 from conftest import RATE, make_tokenizer, tiny_bert_config, tone
-from modeling_raclap import EcapaTdnnConfig, EcapaTdnnModel, RaClapFeatureExtractor, RaClapModel, RaClapProcessor
+from modeling_raclap import EcapaTdnnConfig, RaClapFeatureExtractor, RaClapModel, RaClapProcessor, ResNet34Config
+from modeling_raclap.modeling_raclap import build_tower
 from raclap.errors import ModelFolderError
 from raclap.hub.export import export
 from raclap.model_folder import load_model_folder
@@ -47,19 +48,32 @@ print(json.dumps({"type": config.model_type, "logits": output.logits_per_audio.t
 """
 
 
+SPEECH = {
+    "ecapa-tdnn": EcapaTdnnConfig(channels=32, mfa_channels=48, hidden_size=24),
+    "resnet-34": ResNet34Config(channels=4, block_counts=(1, 1, 1, 1), hidden_size=24),
+}
+
+
+def build(speech: str) -> tuple[RaClapModel, RaClapProcessor]:
+    torch.manual_seed(0)
+    text = BertModel(tiny_bert_config())
+    model = RaClapModel.from_speech_text_pretrained(build_tower(SPEECH[speech]), text, projection_dim=32)
+    return model, RaClapProcessor(RaClapFeatureExtractor(features="log_mel"), make_tokenizer())
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory) -> tuple[Path, RaClapModel, RaClapProcessor]:
-    torch.manual_seed(0)
-    speech = EcapaTdnnModel(EcapaTdnnConfig(channels=32, mfa_channels=48, hidden_size=24))
-    model = RaClapModel.from_speech_text_pretrained(speech, BertModel(tiny_bert_config()), projection_dim=32)
-    processor = RaClapProcessor(RaClapFeatureExtractor(features="log_mel"), make_tokenizer())
+    model, processor = build("ecapa-tdnn")
     folder = tmp_path_factory.mktemp("export") / "model"
     export(model, processor, folder, "a card")
     return folder, model, processor
 
 
-def test_auto_classes_and_pipeline_in_a_fresh_process(exported, tmp_path):
-    folder, model, processor = exported
+@pytest.mark.parametrize("speech", SPEECH)
+def test_auto_classes_and_pipeline_in_a_fresh_process(speech, tmp_path):
+    model, processor = build(speech)
+    folder = tmp_path / "model"
+    export(model, processor, folder, "a card")
     clip = tmp_path / "clip.wav"
     soundfile.write(clip, tone(200, 0.3, 0.6, np.random.default_rng(0)), RATE)
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}

