@@ -14,6 +14,9 @@ from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from raclap.data.manifest import Caption, Pair, write_manifest
+from raclap.hub.export import export
+from raclap.recipe import read_recipe
+from raclap.training.towers import build_model
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
@@ -142,6 +145,16 @@ training: {{batch_size: 12, epochs: 2, steps_per_epoch: 4}}
 """
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def teacher_folder(tmp_path_factory: pytest.TempPathFactory, recipe_file: Path) -> Path:
+    """The model of `recipe_file` as it starts, exported."""
+    torch.manual_seed(3)
+    model, processor = build_model(read_recipe(recipe_file).model)
+    folder = tmp_path_factory.mktemp("teacher") / "export"
+    export(model, processor, folder, card="")
+    return folder
 
 
 @pytest.fixture(scope="session")

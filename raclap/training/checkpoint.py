@@ -3,10 +3,14 @@
 import dataclasses
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 _PROGRESS = "progress.json"
@@ -27,16 +31,28 @@ class Progress:
     best: float | None = None
 
 
+class Stateful(Protocol):
+    """Something whose state is tensors."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Tensors by name."""
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Takes them back."""
+
+
 class Checkpoints:
     """The folder of a run's checkpoints.
 
     Args:
         folder: where they lie, one folder each.
+        more: what has state beside model, optimizer and scheduler, by name of file; equal on all processes.
         keep: how many of the newest to keep.
     """
 
-    def __init__(self, folder: Path, keep: int = 2):
+    def __init__(self, folder: Path, more: Mapping[str, Stateful] | None = None, keep: int = 2):
         self._folder = folder
+        self._more = more or {}
         self._keep = keep
 
     def save(self, accelerator: Accelerator, scheduler: LRScheduler, progress: Progress) -> None:
@@ -53,6 +69,10 @@ class Checkpoints:
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             state = {**dataclasses.asdict(progress), "scheduler": scheduler.state_dict()}
+            # Accelerate would pickle the state of registered objects, and unpickle whatever lies there.
+            for name, stateful in self._more.items():
+                tensors = {key: value.detach().cpu().clone() for key, value in stateful.state_dict().items()}
+                save_file(tensors, beside / f"{name}.safetensors")
             (beside / _PROGRESS).write_text(json.dumps(state, indent=2))
             shutil.rmtree(self._folder / name, ignore_errors=True)
             beside.rename(self._folder / name)
@@ -66,6 +86,8 @@ class Checkpoints:
         if not complete:
             return Progress()
         accelerator.load_state(str(complete[-1]))
+        for name, stateful in self._more.items():
+            stateful.load_state_dict(load_file(complete[-1] / f"{name}.safetensors"))
         state = json.loads((complete[-1] / _PROGRESS).read_text())
         scheduler.load_state_dict(state.pop("scheduler"))
         return Progress(**state)

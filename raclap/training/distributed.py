@@ -1,4 +1,4 @@
-"""What crosses processes: gathering with gradient.
+"""What crosses processes: gathering, with gradient and without.
 
 Shapes: b pairs on this process, B pairs on all processes, D joint size.
 """
@@ -19,3 +19,13 @@ def gather_with_gradient(embeds: Tensor) -> Tensor:
     if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
         return embeds
     return torch.cat(all_gather(embeds.contiguous()))
+
+
+@torch.no_grad()
+def gather(values: Tensor) -> Tensor:
+    """All processes' values of equal shape, in order of process, without gradient: (b, ...) to (B, ...)."""
+    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
+        return values
+    parts = [torch.empty_like(values) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(parts, values.contiguous())
+    return torch.cat(parts)

@@ -31,6 +31,7 @@ class EpochReport:
     Attributes:
         epoch: from 0.
         loss: mean over the steps run since the run was last started; None if it stopped after the epoch's last step.
+        figures: means of the objective's other figures over the same steps.
         steps: number of them.
         pairs_per_second: global pairs over the time of those steps.
         logit_scale: at the end.
@@ -39,6 +40,7 @@ class EpochReport:
 
     epoch: int
     loss: float | None
+    figures: dict[str, float]
     steps: int
     pairs_per_second: float
     logit_scale: float
@@ -83,7 +85,7 @@ def train_epochs(
         objective: the loss.
         settings: see `LoopSettings`.
         start: where to go on.
-        after_step: called with the progress after each step, to save within an epoch.
+        after_step: called with the progress after each step, to save within an epoch or to follow the model.
 
     Yields:
         One report an epoch.
@@ -108,10 +110,10 @@ def train_epochs(
         )
         for step, batch in enumerate(bar, start=first):
             torch.manual_seed(_step_seed(settings.seed, epoch * len(loader) + step, accelerator.process_index))
-            loss = _step(accelerator, model, optimizer, objective, batch, settings.max_grad_norm)
+            figures = _step(accelerator, model, optimizer, objective, batch, settings.max_grad_norm)
             bare.clamp_logit_scale_()
             scheduler.step()
-            meter.update(loss)
+            meter.update(figures)
             bar.set_postfix_str(meter.line(), refresh=False)
             accelerator.log(meter.figures(scheduler), step=epoch * len(loader) + step)
             after_step(Progress(epoch, step + 1, start.best))
@@ -133,18 +135,18 @@ def _step(
     objective: Objective,
     batch: dict[str, Tensor],
     max_grad_norm: float | None,
-) -> float:
+) -> dict[str, float]:
     with accelerator.autocast():
         loss = objective(model, batch)
-    value = loss.item()
+    value = loss.value.item()
     if not math.isfinite(value):
         raise RaClapError(f"the loss became {value}; a lower optimizer.learning_rate or bf16 may help")
-    accelerator.backward(loss)
+    accelerator.backward(loss.value)
     if max_grad_norm is not None:
         accelerator.clip_grad_norm_(model.parameters(), max_grad_norm)
     optimizer.step()
     optimizer.zero_grad()
-    return value
+    return {"loss": value, **{name: figure.item() for name, figure in loss.figures.items()}}
 
 
 def _step_seed(seed: int, step: int, process: int) -> int:
@@ -158,12 +160,13 @@ class _Meter:
         self._model = model
         self._pairs = global_batch_size
         self._began = perf_counter()
-        self._losses: list[float] = []
+        self._steps: list[dict[str, float]] = []
         self._smooth = 0.0
 
-    def update(self, loss: float) -> None:
-        self._smooth = loss if not self._losses else _SMOOTHING * self._smooth + (1 - _SMOOTHING) * loss
-        self._losses.append(loss)
+    def update(self, figures: dict[str, float]) -> None:
+        loss = figures["loss"]
+        self._smooth = loss if not self._steps else _SMOOTHING * self._smooth + (1 - _SMOOTHING) * loss
+        self._steps.append(figures)
 
     def line(self) -> str:
         scale = self._model.logit_scale.item()
@@ -172,7 +175,7 @@ class _Meter:
 
     def figures(self, scheduler: LRScheduler) -> dict[str, float]:
         figures = {
-            "train/loss": self._losses[-1],
+            **{f"train/{name}": value for name, value in self._steps[-1].items()},
             "train/logit_scale": self._model.logit_scale.item(),
             "train/learning_rate": scheduler.get_last_lr()[0],
             "train/pairs_per_second": self._speed(),
@@ -182,10 +185,13 @@ class _Meter:
         return figures
 
     def report(self, epoch: int) -> EpochReport:
+        names = self._steps[0] if self._steps else ()
+        means = {name: sum(figures[name] for figures in self._steps) / len(self._steps) for name in names}
         return EpochReport(
             epoch=epoch,
-            loss=sum(self._losses) / len(self._losses) if self._losses else None,
-            steps=len(self._losses),
+            loss=means.pop("loss", None),
+            figures=means,
+            steps=len(self._steps),
             pairs_per_second=self._speed(),
             logit_scale=self._model.logit_scale.item(),
             layer_weights=self._layer_weights(),
@@ -195,7 +201,7 @@ class _Meter:
         return {name: alpha.tolist() for name, alpha in self._model.layer_weights.items()}
 
     def _speed(self) -> float:
-        return self._pairs * len(self._losses) / (perf_counter() - self._began)
+        return self._pairs * len(self._steps) / (perf_counter() - self._began)
 
 
 def _short(alpha: list[float]) -> str:

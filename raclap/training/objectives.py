@@ -1,44 +1,116 @@
 """What a step minimises: a model and a batch in, a loss and its figures out."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from modeling_raclap.losses_raclap import info_nce
-from raclap.training.distributed import gather_with_gradient
+from raclap.data.notes import split_notes
+from raclap.recipe import ObjectiveRecipe, TrainingRecipe
+from raclap.training.contrastive_loss import contrastive_loss
+from raclap.training.distributed import gather
+from raclap.training.relations import Relation, SameGroup, SharedAttributes
 
 _MASKS = {"audio": "audio_attention_mask", "text": "attention_mask"}
 
 
-class Objective(Protocol):
-    """Computes a scalar loss of one global batch; see `InfoNceObjective`."""
+@dataclass(frozen=True)
+class StepLoss:
+    """What a step came to.
 
-    def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-        """The loss of the global batch, equal on every process."""
+    Attributes:
+        value: scalar loss of the global batch, equal on every process.
+        figures: scalars to log, by name.
+    """
+
+    value: Tensor
+    figures: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Objective(Protocol):
+    """Computes the loss of one global batch; see `ContrastiveObjective`."""
+
+    def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> StepLoss:
+        """The loss of the global batch."""
+
+
+class Relate(Protocol):
+    """Finds out how the pairs of a batch are related."""
+
+    def __call__(self, inputs: Mapping[str, Tensor], notes: Mapping[str, Tensor]) -> Relation:
+        """The relation over the global batch, from this process's model inputs and notes."""
+
+
+def relate_by_codes(inputs: Mapping[str, Tensor], notes: Mapping[str, Tensor]) -> Relation:
+    """Pairs with equal codes (captions, style keys) belong together."""
+    return SameGroup(gather(notes["codes"]))
 
 
 @dataclass(frozen=True)
-class InfoNceObjective:
-    """ESS-CLAP: symmetric InfoNCE over the global batch.
+class RelateByAttributes:
+    """Captions belong to clips by the share of their named attributes that hold.
 
     Attributes:
-        symmetric: both directions (default) or audio → text only.
-        speech_micro_batches, text_micro_batches: parts that each tower runs in.
-
-    Source: RA-CLAP Eq. (3).
+        power: exponent of the shares.
     """
 
-    symmetric: bool = True
+    power: float = 1.0
+
+    def __call__(self, inputs: Mapping[str, Tensor], notes: Mapping[str, Tensor]) -> Relation:
+        """The relation over the global batch."""
+        return SharedAttributes(gather(notes["held"]), gather(notes["wanted"]), self.power)
+
+
+@dataclass(frozen=True)
+class ContrastiveObjective:
+    """Contrastive learning over a relation; with none, the InfoNCE of ESS-CLAP.
+
+    Attributes:
+        recipe: directions, weights and scales.
+        relate: finds the relation of a batch; None: each clip has its own caption alone.
+        speech_micro_batches, text_micro_batches: parts that each tower runs in.
+
+    Source: RA-CLAP Eqs. (3)-(7).
+    """
+
+    recipe: ObjectiveRecipe = field(default_factory=ObjectiveRecipe)
+    relate: Relate | None = None
     speech_micro_batches: int = 1
     text_micro_batches: int = 1
 
-    def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    @classmethod
+    def from_recipe(
+        cls, recipe: ObjectiveRecipe, training: TrainingRecipe, relate: Relate | None = None
+    ) -> "ContrastiveObjective":
+        """The objective of a recipe; `relate` brings the relation where it is a teacher's."""
+        own = {"caption": relate_by_codes, "style": relate_by_codes}
+        own["attributes"] = RelateByAttributes(recipe.attribute_power)
+        relate = own.get(recipe.relation, relate)
+        return cls(recipe, relate, training.speech_micro_batches, training.text_micro_batches)
+
+    def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> StepLoss:
         """The loss of the global batch."""
-        embeds = embed_pairs(model, batch, self.speech_micro_batches, self.text_micro_batches)
-        audio, text = gather_with_gradient(embeds.audio), gather_with_gradient(embeds.text)
-        return info_nce(audio.float(), text.float(), embeds.logit_scale, self.symmetric)
+        inputs, notes = split_notes(batch)
+        relation = None if self.relate is None else self.relate(inputs, notes)
+        embeds = embed_pairs(model, inputs, self.speech_micro_batches, self.text_micro_batches)
+        loss = contrastive_loss(
+            embeds.audio,
+            embeds.text,
+            _fixed(self.recipe.audio_logit_scale, embeds.logit_scale),
+            _fixed(self.recipe.text_logit_scale, embeds.logit_scale),
+            relation,
+            relation_weight=self.recipe.relation_weight,
+            identity_weight=1.0 if relation is None else self.recipe.info_nce_weight,
+            symmetric=self.recipe.symmetric,
+        )
+        figures = {} if loss.target_entropy is None else {"target_entropy": loss.target_entropy}
+        return StepLoss(loss.loss, figures)
+
+
+def _fixed(value: float | None, learned: Tensor) -> Tensor:
+    return learned if value is None else torch.full_like(learned, value)
 
 
 @dataclass(frozen=True)

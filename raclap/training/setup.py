@@ -15,6 +15,7 @@ from modeling_raclap import RaClapModel, RaClapProcessor
 from raclap.data.augmentation import SpecAugment
 from raclap.data.dataset import PairCollator, PairDataset
 from raclap.data.inspection import Inspection
+from raclap.data.notes import PairNotes
 from raclap.data.sampling import MixtureSampler
 from raclap.errors import RecipeError
 from raclap.processes import on_cpu
@@ -43,8 +44,16 @@ def prepare_training(
     processor: RaClapProcessor,
     corpora: dict[str, Inspection],
     output: Path,
+    notes: PairNotes | None = None,
 ) -> Session:
     """Puts model, optimizer and data on their devices and processes.
+
+    Args:
+        recipe: of the run.
+        model, processor: what is trained.
+        corpora: training rows by corpus.
+        output: run folder, for the logs of trackers.
+        notes: what a relation must know of each pair.
 
     Raises:
         RecipeError: the batch cannot be split over the processes, or asks for more pairs than a corpus has.
@@ -58,9 +67,15 @@ def prepare_training(
         dataloader_config=DataLoaderConfiguration(even_batches=False, use_seedable_sampler=False),
     )
     accelerator.init_trackers("logs")
-    pooled = pool_captions(model.to(accelerator.device), processor, corpora.values())
-    collator = PairCollator(processor, _augment(recipe.augmentation), pooled, recipe.seed)
-    loader = _loader(recipe, collator, corpora, accelerator.num_processes)
+    model.to(accelerator.device)
+    if recipe.objective.audio_logit_scale is not None and recipe.objective.text_logit_scale is not None:
+        model.log_logit_scale.requires_grad_(False)  # no direction reads it
+    # A teacher that reads the captions of the batch needs their tokens.
+    shared_batch = recipe.teacher is not None and recipe.teacher.sees == "crops"
+    pooled = None if shared_batch else pool_captions(model, processor, corpora.values())
+    augment = _augment(recipe.augmentation)
+    collator = PairCollator(processor, augment, pooled, recipe.seed, keep_unmasked=shared_batch)
+    loader = _loader(recipe, collator, corpora, notes, accelerator.num_processes)
     optimizer = _OPTIMIZERS[recipe.optimizer.name](
         _parameter_groups(recipe, model),
         lr=recipe.optimizer.learning_rate,
@@ -87,7 +102,13 @@ def _parameter_groups(recipe: Recipe, model: RaClapModel) -> list[dict]:
     return [group for group in groups if group["params"]]
 
 
-def _loader(recipe: Recipe, collator: PairCollator, corpora: dict[str, Inspection], processes: int) -> DataLoader:
+def _loader(
+    recipe: Recipe,
+    collator: PairCollator,
+    corpora: dict[str, Inspection],
+    notes: PairNotes | None,
+    processes: int,
+) -> DataLoader:
     batch_size = recipe.training.batch_size
     if batch_size % processes:
         raise RecipeError(f"training.batch_size {batch_size} cannot be split over {processes} processes")
@@ -99,7 +120,9 @@ def _loader(recipe: Recipe, collator: PairCollator, corpora: dict[str, Inspectio
         recipe.seed,
         list(corpora),
     )
-    dataset = PairDataset(list(corpora.values()), recipe.data.crop_seconds, recipe.seed, recipe.augmentation.speed)
+    dataset = PairDataset(
+        list(corpora.values()), recipe.data.crop_seconds, recipe.seed, recipe.augmentation.speed, notes
+    )
     return DataLoader(
         dataset,
         batch_size=batch_size // processes,

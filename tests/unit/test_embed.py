@@ -11,7 +11,7 @@ from raclap.data.inspection import inspect_audio
 from raclap.data.manifest import read_manifest
 from raclap.retrieval.embed import embed_audio, embed_pairs, embed_text
 from raclap.training.frozen_text import pool_captions
-from raclap.training.objectives import InfoNceObjective
+from raclap.training.objectives import ContrastiveObjective
 
 
 @pytest.fixture(scope="module")
@@ -74,13 +74,13 @@ def test_micro_batches_change_neither_loss_nor_gradient():
     texts = ["a low voice", "loud", "it is a high pitched voice with a tone", "a", "the loud person", "in the"] * 2
     batch = dict(processor(text=texts[:9], audio=clips, prepared=True))
 
-    def step(objective: InfoNceObjective) -> tuple[float, list[torch.Tensor]]:
+    def step(objective: ContrastiveObjective) -> tuple[float, list[torch.Tensor]]:
         model.zero_grad()
-        loss = objective(model, batch)
+        loss = objective(model, batch).value
         loss.backward()
         return loss.item(), [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
-    (whole, gradients), (parts, others) = step(InfoNceObjective()), step(InfoNceObjective(True, 4, 3))
+    (whole, gradients), (parts, others) = step(ContrastiveObjective()), step(ContrastiveObjective(speech_micro_batches=4, text_micro_batches=3))
     assert parts == pytest.approx(whole, abs=1e-6)
     norm = torch.cat([g.flatten() for g in gradients]).norm()
     difference = torch.cat([(a - b).flatten() for a, b in zip(gradients, others, strict=True)]).norm()

@@ -1,0 +1,143 @@
+"""One run from recipe to exported model: what train.py and distill.py share.
+
+They differ in the recipe alone: in the relation that is learned, and in where the model starts.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from transformers import set_seed
+from transformers.utils.logging import disable_progress_bar
+
+from modeling_raclap import RaClapModel, RaClapProcessor
+from raclap.data.collection import read_corpora
+from raclap.data.inspection import Inspection
+from raclap.data.notes import AttributeCodes, CaptionCodes, PairNotes, StyleCodes
+from raclap.distillation import Teaching, prepare_teaching
+from raclap.hub.card import render_card
+from raclap.hub.export import export
+from raclap.processes import join_processes
+from raclap.recipe import Recipe
+from raclap.retrieval.validation import Validation
+from raclap.training.checkpoint import Checkpoints, Progress
+from raclap.training.loop import EpochReport, train_epochs
+from raclap.training.objectives import ContrastiveObjective
+from raclap.training.run_folder import RunFolder
+from raclap.training.setup import Session, prepare_training
+from raclap.training.towers import build_model
+
+_NOTES: dict[str, Callable[[list[Inspection]], PairNotes]] = {
+    "caption": CaptionCodes,
+    "style": StyleCodes,
+    "attributes": AttributeCodes,
+}
+
+
+def run_experiment(recipe: Recipe, output: Path, fresh: bool = False) -> None:
+    """Trains what a recipe describes: epochs, each validated, exported and saved; goes on where it was stopped.
+
+    Args:
+        recipe: what is run.
+        output: the run folder.
+        fresh: put an older run of this name aside and begin anew.
+
+    Raises:
+        RaClapError: recipe, data, model folder or teacher is not as it should be; before the first step.
+    """
+    disable_progress_bar()  # of the library's loading and saving; ours show what takes long
+
+    # 1. The run folder: a new one, or the one to go on in. One process makes it, the others find it.
+    run = RunFolder(output)
+    state = join_processes()
+    with state.main_process_first():
+        run.open(recipe, fresh and state.is_main_process)
+
+    # 2. Model and data. Every recording is looked at before the first step.
+    set_seed(recipe.seed)
+    model, processor = build_model(recipe.model.model_copy(update={"init_from": recipe.start}))
+    corpora = read_corpora(recipe.data, "train", processor.feature_extractor)
+    validation_set = read_corpora(recipe.data, "validation", processor.feature_extractor)
+    if state.is_main_process:
+        run.record_skipped({"train": corpora, "validation": validation_set})
+    validation = Validation(recipe.evaluation, validation_set, processor)
+
+    # 3. What is learned: the relation, from labels or from a teacher.
+    teaching = None
+    if recipe.teacher is not None:
+        teaching = prepare_teaching(recipe, model, processor, corpora, output)
+    notes = _notes(recipe, teaching, corpora)
+    objective = ContrastiveObjective.from_recipe(
+        recipe.objective, recipe.training, None if teaching is None else teaching.relate
+    )
+
+    # 4. Accelerate: devices, precision, processes; and the state to go on from.
+    session = prepare_training(recipe, model, processor, corpora, output, notes)
+    moving = None if teaching is None else teaching.moving
+    checkpoints = Checkpoints(run.checkpoints, {} if moving is None else {"teacher": moving})
+    start = checkpoints.resume(session.accelerator, session.scheduler)
+    keeper = _Keeper(recipe, session, run, checkpoints, start.best)
+
+    def after_step(progress: Progress) -> None:
+        if moving is not None:
+            moving.follow(model)
+        keeper.save_within_epoch(progress)
+
+    # 5. Epochs.
+    for report in train_epochs(
+        session.accelerator, session.model, session.optimizer, session.scheduler, session.loader,
+        objective, session.settings, start, after_step,
+    ):  # fmt: skip
+        results = validation.run(model)
+        keeper.keep(report, results, validation.score(results), model, processor, corpora)
+    session.accelerator.end_training()
+
+
+def _notes(recipe: Recipe, teaching: Teaching | None, corpora: dict[str, Inspection]) -> PairNotes | None:
+    if teaching is not None:
+        return teaching.notes
+    make = _NOTES.get(recipe.objective.relation)
+    return None if make is None else make(list(corpora.values()))
+
+
+class _Keeper:
+    """Keeps what a run makes: checkpoints, figures, the last model and the best."""
+
+    def __init__(self, recipe: Recipe, session: Session, run: RunFolder, checkpoints: Checkpoints, best: float | None):
+        self._recipe = recipe
+        self._session = session
+        self._run = run
+        self._checkpoints = checkpoints
+        self._best = best
+
+    def save_within_epoch(self, progress: Progress) -> None:
+        every = self._recipe.training.checkpoint_steps
+        if every and progress.step % every == 0:
+            self._save(replace(progress, best=self._best))
+
+    def keep(
+        self,
+        report: EpochReport,
+        results: dict[str, Any],
+        score: float,
+        model: RaClapModel,
+        processor: RaClapProcessor,
+        corpora: dict[str, Inspection],
+    ) -> None:
+        select = self._recipe.evaluation.select
+        self._session.accelerator.log({f"validation/{select}": score}, step=report.epoch + 1)
+        is_best = self._best is None or score > self._best
+        self._best = score if is_best else self._best
+        if self._session.accelerator.is_main_process:
+            self._run.record({**asdict(report), "score": score, "best": is_best, "validation": results})
+            card = render_card(self._recipe, model, corpora, report.epoch + 1, results)
+            for folder in (self._run.last, *([self._run.best] if is_best else [])):
+                export(model, processor, folder, card)
+            figures = {} if report.loss is None else {"loss": report.loss, **report.figures}
+            line = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+            print(f"epoch {report.epoch + 1}: {line + ', ' if line else ''}{select} {score:.2f}")
+        self._save(Progress(report.epoch + 1, 0, self._best))
+
+    def _save(self, progress: Progress) -> None:
+        self._checkpoints.save(self._session.accelerator, self._session.scheduler, progress)
