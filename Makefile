@@ -2,7 +2,8 @@
 # make test   run the tests
 # make check  lint, formatting and the direction of imports
 # make bench  side-by-side timings
-# make readme put the table of the last demo into README.md
+# make study  train the runs of a plan, test them, write docs/study.md (hours; goes on where it was stopped)
+# make readme put the tables of the last demo and study into README.md
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
@@ -16,7 +17,7 @@ export HF_HUB_OFFLINE ?= 1
 DEMO := runs/demo
 CORPORA := prompt_like textrol_like craft_like
 
-.PHONY: demo test check bench readme clean
+.PHONY: demo test check bench study readme clean
 
 # torch first and by its exact version: a CPU build is enough, and a range could pull in gigabytes of CUDA.
 $(VENV)/.installed: setup.cfg constraints.txt
@@ -28,10 +29,11 @@ $(VENV)/.installed: setup.cfg constraints.txt
 demo: $(VENV)/.installed
 	$(BIN)/raclap prepare embedded
 	$(BIN)/python train.py --recipe configuration/demo/ess_clap.yaml
-	$(BIN)/python evaluate_retrieval.py --model ess_clap=$(DEMO)/export \
+	$(BIN)/python distill.py --recipe configuration/demo/ra_clap.yaml
+	$(BIN)/python evaluate_retrieval.py --model ess_clap=$(DEMO)/export --model ra_clap=$(DEMO)_ra_clap/export \
 	  $(foreach corpus,$(CORPORA),--manifest $(corpus)="$(RACLAP_CACHE)/$(corpus)/manifest.parquet") \
 	  --output $(DEMO)/results.json --figure $(DEMO)/results.png --table $(DEMO)/results.txt
-	$(BIN)/python examples/search_clips.py $(DEMO)/export "$(RACLAP_CACHE)/prompt_like/audio/test" \
+	$(BIN)/python examples/search_clips.py $(DEMO)_ra_clap/export "$(RACLAP_CACHE)/prompt_like/audio/test" \
 	  "a man with a deep voice, talking slowly and very quietly" \
 	  "a loud, fast female speaker" \
 	  "a lady who speaks at a leisurely pace in a high-pitched voice"
@@ -47,9 +49,13 @@ check: $(VENV)/.installed
 bench: $(VENV)/.installed
 	for program in benchmarks/*.py; do $(BIN)/python $$program; done
 
-# After a change that moves the figures: the table of the last demo into README.md.
+study: $(VENV)/.installed
+	$(BIN)/raclap prepare embedded
+	$(BIN)/python study.py --plan configuration/demo/study.yaml
+
+# After a change that moves the figures: the tables of the last demo and study, where there are any, into README.md.
 readme: $(VENV)/.installed
-	$(BIN)/python docs/put_results_into_readme.py $(DEMO)/results.txt
+	$(BIN)/python docs/put_results_into_readme.py --demo $(DEMO)/results.txt --study runs/study/study.json
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

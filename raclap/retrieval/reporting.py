@@ -27,15 +27,15 @@ ARROWS: dict[Direction, str] = {"audio_to_text": "audio → text", "text_to_audi
 DRAWN = ("R@1", "R@5", "R@10", "mAP@10", "nDCG@10")
 
 # Okabe and Ito: told apart by readers of every colour vision, and in print.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
-_STYLE = {
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
+FIGURE_STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
 _CEILING = "style ceiling"
-_INK, _FAINT = "#222222", "#888888"
+INK, FAINT = "#222222", "#888888"
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,8 +171,8 @@ def save_figure(evaluations: Sequence[Evaluation], path: Path | str) -> None:
         path: the PNG to make, whole or not at all.
     """
     corpora = _by_corpus(evaluations)
-    colours = dict(zip(dict.fromkeys(e.model for e in evaluations), cycle(_COLOURS), strict=False))
-    with rc_context(_STYLE), replacing(Path(path)) as beside:
+    colours = dict(zip(dict.fromkeys(e.model for e in evaluations), cycle(COLOURS), strict=False))
+    with rc_context(FIGURE_STYLE), replacing(Path(path)) as beside:
         figure = Figure(figsize=(11, 1.2 + 2.9 * len(corpora)), layout="constrained")
         FigureCanvasAgg(figure)
         figure.get_layout_engine().set(hspace=0.08, wspace=0.04)
@@ -180,12 +180,12 @@ def save_figure(evaluations: Sequence[Evaluation], path: Path | str) -> None:
         for row, (corpus, models) in zip(grid, corpora.items(), strict=True):
             for axes, direction in zip(row, DIRECTIONS, strict=True):
                 _draw(axes, models, direction, colours)
-                axes.set_title(corpus, loc="left", color=_INK, fontweight="bold", pad=9)
-                axes.set_title(ARROWS[direction], loc="right", color=_FAINT, fontsize=10, pad=9)
-            row[0].set_ylabel("percent", color=_FAINT)
+                axes.set_title(corpus, loc="left", color=INK, fontweight="bold", pad=9)
+                axes.set_title(ARROWS[direction], loc="right", color=FAINT, fontsize=10, pad=9)
+            row[0].set_ylabel("percent", color=FAINT)
         _add_legend(figure, grid)
         note = "whiskers: 95 % bootstrap intervals"
-        figure.supxlabel(note, x=0.995, ha="right", fontsize=8, color=_FAINT)
+        figure.supxlabel(note, x=0.995, ha="right", fontsize=8, color=FAINT)
         figure.savefig(beside, dpi=160, format="png", facecolor="white")
 
 
@@ -250,7 +250,7 @@ def _draw(axes: Axes, models: Sequence[Evaluation], direction: Direction, colour
     axes.margins(x=0.02)
     axes.yaxis.grid(True, color="#e8e8e8", linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(length=0, colors=_INK)
+    axes.tick_params(length=0, colors=INK)
     axes.spines["left"].set_visible(False)
     axes.spines["bottom"].set_color("#bbbbbb")
 
@@ -261,7 +261,7 @@ def _draw_bars(
     values, lows, highs = np.array([(each.value, each.low, each.high) for each in intervals]).T
     whiskers = np.maximum([values - lows, highs - values], 0)
     axes.bar(places, values, width, color=color, label=label)
-    axes.errorbar(places, values, whiskers, fmt="none", ecolor=_INK, elinewidth=0.9, capsize=2.2, capthick=0.9)
+    axes.errorbar(places, values, whiskers, fmt="none", ecolor=INK, elinewidth=0.9, capsize=2.2, capthick=0.9)
 
 
 def _write_values(axes: Axes, places: np.ndarray, intervals: Sequence[Interval], decimals: int) -> None:
@@ -276,7 +276,7 @@ def _write_values(axes: Axes, places: np.ndarray, intervals: Sequence[Interval],
             ha="center",
             va="bottom",
             fontsize=7.5,
-            color=_INK if low else "white",
+            color=INK if low else "white",
             fontweight="normal" if low else "bold",
         )
 
@@ -290,7 +290,7 @@ def _draw_ceiling(axes: Axes, models: Sequence[Evaluation], direction: Direction
         [known[0].interval(direction, f"style_ceiling_{DRAWN[place]}").value for place in recalls],
         [place - 0.44 for place in recalls],
         [place + 0.44 for place in recalls],
-        colors=_INK,
+        colors=INK,
         linestyles=(0, (4, 2)),
         linewidth=1.2,
         label=_CEILING,

@@ -4,7 +4,10 @@ Queries of one speaker stand or fall together, so whole speakers are drawn, with
 draws would give the same statistic they are drawn as one category: a multinomial over distinct values has the
 same distribution as one over queries, and R@k has two distinct values however many queries there are.
 
-Shapes: N queries, U units (speakers, or queries where speakers are not known), V distinct values, R
+A model trained with several seeds is a sample in two ways: of seeds, and of speakers. Every seed meets every speaker,
+so both are drawn, independently of one another (the pigeonhole bootstrap; Owen, 2007).
+
+Shapes: N queries, U units (speakers, or queries where speakers are not known), V distinct values, S seeds, R
 resamples.
 """
 
@@ -108,11 +111,91 @@ def paired_difference(
         raise ValueError(f"{len(a)} values against {len(b)}: a paired comparison needs the same queries")
     drawn = _resampled(np.stack([a, b], axis=1), clusters, statistic, resamples, seed)
     differences = drawn[:, 0] - drawn[:, 1]
-    low, high = _bounds(differences, level)
-    crossing = min((differences <= 0).sum(), (differences >= 0).sum())
-    p = min(1.0, 2 * (1 + int(crossing)) / (1 + resamples))
     reduce = _REDUCE[statistic]
-    return Difference(float(reduce(a) - reduce(b)), low, high, p)
+    return Difference(float(reduce(a) - reduce(b)), *_bounds(differences, level), _p_value(differences))
+
+
+@dataclass(frozen=True, eq=False)
+class SeededValues:
+    """What the models of several seeds reached on the same queries.
+
+    Attributes:
+        values: (S, N) one value a seed and query.
+        clusters: (N,) speaker of each query, as in `bootstrap_interval`.
+
+    Raises:
+        ValueError: there is no value, or one is not finite.
+    """
+
+    values: np.ndarray
+    clusters: Sequence[Any] | None = None
+
+    def __post_init__(self):
+        if self.values.ndim != 2 or not self.values.size or not np.isfinite(self.values).all():
+            raise ValueError("a crossed bootstrap needs one finite value a seed and query, and at least one of each")
+
+    def minus(self, other: "SeededValues") -> "SeededValues":
+        """Differences seed by seed and query by query.
+
+        Raises:
+            ValueError: the other has other numbers of seeds or queries.
+        """
+        if self.values.shape != other.values.shape:
+            ours, theirs = self.values.shape, other.values.shape
+            raise ValueError(f"seeds and queries {ours} against {theirs}: a paired comparison needs the same")
+        return SeededValues(self.values - other.values, self.clusters)
+
+
+def crossed_interval(
+    parts: Sequence[SeededValues], resamples: int = 10_000, seed: int = 0, level: float = 0.95
+) -> Interval:
+    """Percentile interval of a mean over seeds and queries, both seeds and speakers drawn with replacement.
+
+    Args:
+        parts: test sets, of the same seeds but other speakers; the statistic is the mean of their means. The seeds of
+            a resample are drawn once for all of them, the speakers of each apart.
+        resamples: how many to draw.
+        seed: of the draws; equal seeds give equal intervals.
+        level: share of resamples between the bounds.
+
+    Returns:
+        With one seed it speaks of speakers alone. With few seeds it is too narrow: S seeds vary on average by
+        (S - 1) / S of the variance that they were drawn with.
+
+    Raises:
+        ValueError: there is no part, the parts differ in their number of seeds, or the clusters of one are of another
+            length.
+
+    Example:
+        >>> crossed_interval([SeededValues(np.array([[10.0, 10.0], [10.0, 10.0]]))])
+        Interval(value=10.0, low=10.0, high=10.0)
+    """
+    drawn = _crossed_means(parts, resamples, seed)
+    return Interval(_crossed_mean(parts), *_bounds(drawn, level))
+
+
+def crossed_difference(
+    a: Sequence[SeededValues],
+    b: Sequence[SeededValues],
+    resamples: int = 10_000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Difference:
+    """Difference a - b of two models with the same seeds on the same queries, both on the same resamples.
+
+    Args:
+        a: test sets of one model, as in `crossed_interval`.
+        b: the same test sets of the other, rows in the same order.
+        resamples: as in `crossed_interval`.
+        seed: as in `crossed_interval`.
+        level: as in `crossed_interval`.
+
+    Raises:
+        ValueError: as in `crossed_interval`, or seeds or queries are not as many.
+    """
+    parts = [one.minus(other) for one, other in zip(a, b, strict=True)]
+    drawn = _crossed_means(parts, resamples, seed)
+    return Difference(_crossed_mean(parts), *_bounds(drawn, level), _p_value(drawn))
 
 
 def resampled_counts(
@@ -153,11 +236,21 @@ def _bounds(drawn: np.ndarray, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def _p_value(differences: np.ndarray) -> float:
+    """Two-sided, from the differences (R,) of the resamples."""
+    crossing = min((differences <= 0).sum(), (differences >= 0).sum())
+    return min(1.0, 2 * (1 + int(crossing)) / (1 + len(differences)))
+
+
 def _blocks(resamples: int, width: int) -> Iterator[int]:
     """Splits the resamples so that a block of them stays small."""
-    step = max(1, _BLOCK // width)
+    step = _step(width)
     for start in range(0, resamples, step):
         yield min(step, resamples - start)
+
+
+def _step(width: int) -> int:
+    return max(1, _BLOCK // width)
 
 
 def _units(clusters: Sequence[Any] | None, N: int) -> np.ndarray | None:
@@ -190,6 +283,36 @@ def _resampled_means(values: np.ndarray, clusters: Sequence[Any] | None, resampl
         [counts @ distinct for counts in resampled_counts(category.ravel(), None, resamples, seed)]
     )
     return totals[:, :-1] / totals[:, -1:]
+
+
+def _crossed_mean(parts: Sequence[SeededValues]) -> float:
+    return float(np.mean([part.values.mean() for part in parts]))
+
+
+def _crossed_means(parts: Sequence[SeededValues], resamples: int, seed: int) -> np.ndarray:
+    """(R,) mean of the parts' means on each resample of seeds and speakers."""
+    if len({len(part.values) for part in parts}) != 1:
+        raise ValueError("a crossed bootstrap needs at least one test set, and as many seeds on each")
+    S = len(parts[0].values)
+    # A stream of draws for the seeds and one a part: how the work is split into blocks changes no draw.
+    of_seeds, *of_parts = np.random.default_rng(seed).spawn(1 + len(parts))
+    seeds = of_seeds.multinomial(S, np.full(S, 1 / S), size=resamples)
+    return np.mean([_crossed_part(p, seeds, rng) for p, rng in zip(parts, of_parts, strict=True)], axis=0)
+
+
+def _crossed_part(part: SeededValues, seeds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(R,) mean of one part, each seed taken as often as the rows of seeds (R, S) say, and speakers drawn."""
+    S, N = part.values.shape
+    units = _units(part.clusters, N)
+    units = np.arange(N) if units is None else units
+    # A mean needs no more of a seed and a unit than sum (S, U) and size (U,).
+    sums, sizes = np.stack([np.bincount(units, weights=row) for row in part.values]), np.bincount(units)
+    means, U = [], len(sizes)
+    for start, rows in zip(range(0, len(seeds), _step(U)), _blocks(len(seeds), U), strict=True):
+        drawn = rng.multinomial(U, np.full(U, 1 / U), size=rows)
+        totals = ((seeds[start : start + rows] @ sums) * drawn).sum(1)
+        means.append(totals / (S * (drawn @ sizes)))
+    return np.concatenate(means)
 
 
 def _resampled_medians(values: np.ndarray, clusters: Sequence[Any] | None, resamples: int, seed: int) -> np.ndarray:

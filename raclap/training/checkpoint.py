@@ -70,9 +70,9 @@ class Checkpoints:
         if accelerator.is_main_process:
             state = {**dataclasses.asdict(progress), "scheduler": scheduler.state_dict()}
             # Accelerate would pickle the state of registered objects, and unpickle whatever lies there.
-            for name, stateful in self._more.items():
+            for file, stateful in self._more.items():
                 tensors = {key: value.detach().cpu().clone() for key, value in stateful.state_dict().items()}
-                save_file(tensors, beside / f"{name}.safetensors")
+                save_file(tensors, beside / f"{file}.safetensors")
             (beside / _PROGRESS).write_text(json.dumps(state, indent=2))
             shutil.rmtree(self._folder / name, ignore_errors=True)
             beside.rename(self._folder / name)
@@ -86,8 +86,8 @@ class Checkpoints:
         if not complete:
             return Progress()
         accelerator.load_state(str(complete[-1]))
-        for name, stateful in self._more.items():
-            stateful.load_state_dict(load_file(complete[-1] / f"{name}.safetensors"))
+        for file, stateful in self._more.items():
+            stateful.load_state_dict(load_file(complete[-1] / f"{file}.safetensors"))
         state = json.loads((complete[-1] / _PROGRESS).read_text())
         scheduler.load_state_dict(state.pop("scheduler"))
         return Progress(**state)

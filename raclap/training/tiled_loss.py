@@ -13,8 +13,10 @@ Shapes: b pairs on this process, B pairs on all processes, D joint size, r rows 
 (columns that are worked on together).
 """
 
+import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,12 +30,10 @@ from torch.autograd.function import once_differentiable
 from raclap.training.distributed import gather
 from raclap.training.relations import EXPONENT_SPAN, Relation
 
-# Rows and columns of a tile. On a CPU its copies stay in the cache of one core.
-_CPU_TILE, _CUDA_TILE = (256, 1024), (512, 8192)
-# Rows that one thread multiplies by all captions.
-_PIECE = 64
-
-_Run = Callable[[Callable, Sequence], None]
+# Highest rows and columns of a tile. On a CPU its copies stay in the cache of one core.
+_CPU_TILE, _CUDA_TILE = (256, 512), (512, 8192)
+# Narrower products waste a core's time.
+_NARROWEST = 64
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,8 @@ class _TiledLoss(torch.autograd.Function):
         """See `tiled_loss`."""
         tile = tile or (_CPU_TILE if audio.device.type == "cpu" else _CUDA_TILE)
         scales = (audio_scale.item(), text_scale.item())
-        with _thread_a_stripe(audio.device) as run:
-            batch = _Batch(audio.detach(), text.detach(), scales, relation, weights, tile, run)
+        with _workers(audio.device) as workers:
+            batch = _Batch(audio.detach(), text.detach(), scales, relation, weights, tile, workers)
             moments, embed_gradients = batch.evaluate(with_gradients)
         totals = batch.totals(moments)
         entropy = None
@@ -199,8 +199,8 @@ class _Batch:
         scales: of rows and of columns.
         relation: of the B pairs.
         weights: of the terms of the loss.
-        tile: rows and columns.
-        run: how to apply a function to independent pieces of work.
+        tile: highest rows and columns.
+        workers: who do independent pieces of work.
     """
 
     def __init__(
@@ -211,13 +211,14 @@ class _Batch:
         relation: Relation | None,
         weights: Weights,
         tile: tuple[int, int],
-        run: _Run,
+        workers: "_Workers",
     ):
         self._audio, self._own_text, self._text = audio.contiguous(), text, gather(text)
         self._b, self._B = len(audio), len(self._text)
         self._scales, self._relation, self._weights = scales, relation, weights
-        self._blocks, self._stripes = _slices(self._b, tile[0]), _slices(self._B, tile[1])
-        self._run = run
+        self._blocks = _slices(self._b, tile[0])
+        self._stripes = _slices(self._B, workers.even_share(self._B, tile[1]))
+        self._workers = workers
         self._buffers = _Buffers(tile, audio)
         bound = _reduce(_longest(audio) * _longest(text), "max").item()
         safe = 2 * max(map(abs, scales)) * bound < EXPONENT_SPAN
@@ -241,7 +242,7 @@ class _Batch:
             return moments, self._differentiate(moments)
         if self._teacher:
             for rows in self._blocks:
-                self._run(partial(self._weigh, moments, None, rows), range(len(self._stripes)))
+                self._workers.run(partial(self._weigh, moments, None, rows), range(len(self._stripes)))
         return moments, ()
 
     def totals(self, moments: Tensor) -> "_Totals":
@@ -275,13 +276,15 @@ class _Batch:
                 tile, spare, *_ = self._buffers.tiles(rows, columns)
                 softmax.add(values(rows, columns, tile), number, rows, columns, spare)
 
-        self._run(add_stripe, range(len(self._stripes)))
+        self._workers.run(add_stripe, range(len(self._stripes)))
         softmax.finish()
 
     def _differentiate(self, moments: Tensor) -> tuple[Tensor, Tensor]:
         """Second pass: fills the moments and returns the gradients (b, D) of clips and captions."""
         by_audio, by_text = torch.empty_like(self._audio), torch.zeros_like(self._text)
         row_of_tiles = self._audio.new_empty(self._blocks[0].stop, self._B)
+        D = self._audio.shape[1]
+        dimensions = _slices(D, max(_NARROWEST, self._workers.even_share(D, D)))
 
         def stripe(rows: slice, number: int) -> None:
             columns = self._stripes[number]
@@ -289,14 +292,15 @@ class _Batch:
             self._weigh(moments, tile, rows, number)
             by_text[columns].addmm_(tile.T, self._audio[rows])
 
-        def piece(rows: slice, part: slice) -> None:
-            torch.mm(row_of_tiles[part], self._text, out=by_audio[rows][part])
+        def part(rows: slice, dimensions: slice) -> None:
+            row = row_of_tiles[: rows.stop - rows.start]
+            torch.mm(row, self._text[:, dimensions], out=by_audio[rows, dimensions])
 
-        # One thread at a time has a stripe of captions, and then a piece of the clips: sums need no lock, and their
-        # order does not depend on the threads.
+        # One thread at a time has a stripe of captions, and then some dimensions of the clips: sums need no lock, and
+        # they come out the same every time.
         for rows in self._blocks:
-            self._run(partial(stripe, rows), range(len(self._stripes)))
-            self._run(partial(piece, rows), _slices(rows.stop - rows.start, _PIECE))
+            self._workers.run(partial(stripe, rows), range(len(self._stripes)))
+            self._workers.run(partial(part, rows), dimensions)
         return self._finish_gradients(by_audio, by_text)
 
     def _finish_gradients(self, by_audio: Tensor, by_text: Tensor) -> tuple[Tensor, Tensor]:
@@ -403,27 +407,45 @@ class _Buffers:
         return [flat[: shape[0] * shape[1]].view(shape) for flat in self._own.memory]
 
 
-@contextmanager
-def _thread_a_stripe(device: torch.device) -> Iterator[_Run]:
-    """Yields what applies a function to all items, on a CPU as many at a time as torch has threads.
+@dataclass(frozen=True)
+class _Workers:
+    """Threads that share out independent pieces of work.
 
-    Each thread computes alone: many small operations that share all cores wait for one another at the end of each,
-    which on a machine with other work to do takes several times as long.
+    Attributes:
+        count: number of threads.
+        run: applies a function to all items.
+    """
+
+    count: int
+    run: Callable[[Callable, Iterable], None]
+
+    def even_share(self, length: int, highest: int) -> int:
+        """Size of pieces, at most `highest`, of which each worker gets equally many."""
+        rounds = math.ceil(length / (highest * self.count))
+        return math.ceil(length / (rounds * self.count))
+
+
+@contextmanager
+def _workers(device: torch.device) -> Iterator[_Workers]:
+    """On a CPU as many as torch has threads, each of which computes alone.
+
+    Many small operations that share all cores wait for one another at the end of each, which on a machine with other
+    work to do takes several times as long.
     """
     threads = torch.get_num_threads() if device.type == "cpu" else 1
     if threads == 1:
-        yield lambda work, items: [None for item in items if work(item)]
+        yield _Workers(1, lambda work, items: deque(map(work, items), maxlen=0))
         return
     # These modes belong to a thread, so new threads must be told.
     inference = torch.is_inference_mode_enabled()
 
-    def in_thread(work: Callable, item) -> None:
+    def in_thread(work: Callable, item: object) -> None:
         with torch.inference_mode(inference), torch.no_grad():
             work(item)
 
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield lambda work, items: list(pool.map(partial(in_thread, work), items))
+            yield _Workers(threads, lambda work, items: deque(pool.map(partial(in_thread, work), items), maxlen=0))
     finally:
         torch.set_num_threads(threads)
 

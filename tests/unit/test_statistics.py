@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from raclap.retrieval.statistics import bootstrap_interval, paired_difference, resampled_counts
+from raclap.retrieval.statistics import (
+    SeededValues,
+    bootstrap_interval,
+    crossed_difference,
+    crossed_interval,
+    paired_difference,
+    resampled_counts,
+)
 
 
 def redrawn(values: np.ndarray, clusters: list, statistic, resamples: int, seed: int) -> np.ndarray:
@@ -134,3 +141,96 @@ def test_lengths_must_agree():
     for statistic in ("mean", "median"):
         with pytest.raises(ValueError, match="2 clusters for 3 queries"):
             bootstrap_interval(np.ones(3), ["a", "b"], statistic)
+
+
+def seeded(S: int, U: int, each: int, seeds_vary: float, speakers_vary: float, noise: float, draw: int = 0):
+    """A crossed world: what seed and speaker add to every value of theirs, and noise of each query."""
+    rng = np.random.default_rng(draw)
+    values = seeds_vary * rng.normal(size=(S, 1)) + np.repeat(speakers_vary * rng.normal(size=U), each)
+    return SeededValues(50 + values + noise * rng.normal(size=(S, U * each)), np.repeat(np.arange(U), each).tolist())
+
+
+def test_one_seed_alone_has_the_interval_over_speakers():
+    part = seeded(1, 9, 5, 0, 3, 2)
+    plain = bootstrap_interval(part.values[0], part.clusters, resamples=40_000)
+    found = crossed_interval([part], resamples=40_000)
+    assert found.value == pytest.approx(plain.value)
+    assert [found.low, found.high] == pytest.approx([plain.low, plain.high], abs=0.05)
+
+
+def test_seeds_and_speakers_are_drawn_as_one_would_by_hand():
+    part = seeded(4, 6, 3, 2, 3, 1)
+    uneven = SeededValues(part.values[:, :-2], part.clusters[:-2])
+    rng = np.random.default_rng(1)
+    members = [np.flatnonzero(np.array(uneven.clusters) == speaker) for speaker in range(6)]
+    by_hand = [
+        uneven.values[rng.integers(0, 4, 4)][:, np.concatenate([members[u] for u in rng.integers(0, 6, 6)])].mean()
+        for _ in range(6000)
+    ]
+    found = crossed_interval([uneven])
+    assert [found.low, found.high] == pytest.approx(np.quantile(by_hand, [0.025, 0.975]), abs=0.15)
+    assert found.value == pytest.approx(uneven.values.mean())
+
+
+def test_variances_of_seeds_and_speakers_add_up():
+    # Without noise a resample's mean is the mean of the drawn seeds plus that of the drawn speakers, and the interval
+    # of a sum of many independent draws is normal.
+    S, U = 40, 60
+    part = seeded(S, U, 2, 2, 3, 0)
+    by_seed, by_speaker = part.values.mean(1), part.values.mean(0)[::2]
+    deviation = np.sqrt(by_seed.var() / S + by_speaker.var() / U)
+    assert crossed_interval([part], resamples=40_000).half_width == pytest.approx(1.96 * deviation, rel=0.02)
+    assert deviation > 1.1 * by_speaker.std() / np.sqrt(U)
+
+
+def test_test_sets_share_seeds_but_not_speakers():
+    S, U = 40, 60
+    same = seeded(S, U, 1, 2, 0, 0)
+    alone = crossed_interval([same], resamples=20_000).half_width
+    assert crossed_interval([same, same], resamples=20_000).half_width == pytest.approx(alone, rel=0.02)
+    speakers = seeded(S, U, 1, 0, 3, 0)
+    alone = crossed_interval([speakers], resamples=20_000).half_width
+    together = crossed_interval([speakers, speakers], resamples=20_000).half_width
+    assert together == pytest.approx(alone / np.sqrt(2), rel=0.03)
+
+
+def test_a_large_test_set_weighs_no_more_than_a_small_one():
+    small, large = SeededValues(np.zeros((2, 10))), SeededValues(np.full((2, 1000), 10.0))
+    assert crossed_interval([small, large]).value == 5
+
+
+def test_crossed_differences_are_paired_by_seed_and_query():
+    worse = seeded(3, 8, 10, 5, 8, 4)
+    better = SeededValues(
+        worse.values + 1 + np.random.default_rng(2).normal(0, 0.5, worse.values.shape), worse.clusters
+    )
+    found = crossed_difference([better], [worse])
+    assert 0 < found.low < found.value < found.high < 2
+    assert found.p < 0.01
+    assert found.value == pytest.approx((better.values - worse.values).mean())
+    assert crossed_interval([better]).low < crossed_interval([worse]).high
+    same = crossed_difference([worse], [worse])
+    assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
+
+
+def test_blocks_change_no_crossed_draw(monkeypatch):
+    parts = [seeded(3, 8, 4, 1, 1, 1), seeded(3, 5, 4, 1, 1, 1, draw=1)]
+    whole = crossed_interval(parts, resamples=500)
+    monkeypatch.setattr("raclap.retrieval.statistics._BLOCK", 64)
+    assert crossed_interval(parts, resamples=500) == whole
+    assert crossed_interval(parts, resamples=500, seed=1) != whole
+
+
+def test_seeded_values_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="one finite value a seed and query"):
+        SeededValues(np.ones(3))
+    with pytest.raises(ValueError, match="one finite value a seed and query"):
+        SeededValues(np.array([[1.0, np.nan]]))
+    with pytest.raises(ValueError, match="as many seeds"):
+        crossed_interval([SeededValues(np.ones((2, 3))), SeededValues(np.ones((3, 3)))])
+    with pytest.raises(ValueError, match="as many seeds"):
+        crossed_interval([])
+    with pytest.raises(ValueError, match="paired comparison needs the same"):
+        crossed_difference([SeededValues(np.ones((2, 3)))], [SeededValues(np.ones((2, 4)))])
+    with pytest.raises(ValueError, match="2 clusters for 3 queries"):
+        crossed_interval([SeededValues(np.ones((2, 3)), ["a", "b"])])
