@@ -1,7 +1,7 @@
 """The contrastive loss of a global batch, with hard targets, soft ones of a relation, or both.
 
-It has two forms with equal values and gradients. The plain form builds the B x B matrix of cosines and is the
-quicker one for small batches; the tiled form (`raclap.training.tiled_loss`) never holds more than tiles of it.
+It has two forms with equal values and gradients. The plain form builds whole B x B matrices and is the quicker one for
+small batches; the tiled form (`raclap.training.tiled_loss`) never holds more than one row of tiles.
 
 Shapes: b pairs on this process, B pairs on all processes, D joint size.
 """
@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor
 
 from raclap.training.distributed import gather_with_gradient
 from raclap.training.relations import Relation
-from raclap.training.tiled_loss import Weights, tiled_loss
+from raclap.training.tiled_loss import Weights, process_count, tiled_loss
 
 Form = Literal["auto", "plain", "tiled"]
 
-# Global batch from which the tiled form is the quicker one; measured on two CPU cores with benchmarks/loss.py.
+# Global batch from which the tiled form takes no more time where every matrix is fresh memory, on two CPU cores
+# (benchmarks/loss.py). Where freed memory is kept, plain stays up to 30 % quicker, but its matrices soon outgrow
+# everything else: with a teacher they are 36 · B² bytes.
 CROSSING = 1500
 
 
@@ -69,7 +70,7 @@ def contrastive_loss(
         relation_weight: of the term with soft targets, which always has both directions.
         identity_weight: of InfoNCE.
         symmetric: both directions of InfoNCE; False keeps its audio → text, in full weight.
-        form: `plain`, `tiled`, or `auto`, which takes the quicker one for B.
+        form: `plain`, `tiled`, or `auto`: tiled from `CROSSING` pairs.
 
     Returns:
         The loss and the entropy of the targets. A teacher equal to the student, at equal scales, costs 0.
@@ -96,7 +97,7 @@ def contrastive_loss(
     _check(audio_embeds, text_embeds, relation, weights, form)
     dtype = torch.promote_types(torch.promote_types(audio_embeds.dtype, text_embeds.dtype), torch.float32)
     if form == "auto":
-        form = "tiled" if len(audio_embeds) * _processes() >= CROSSING else "plain"
+        form = "tiled" if len(audio_embeds) * process_count() >= CROSSING else "plain"
     compute = tiled_loss if form == "tiled" else _plain_loss
     with torch.autocast(audio_embeds.device.type, enabled=False):
         audio_scale = audio_logit_scale.to(dtype)
@@ -113,15 +114,11 @@ def _check(audio: Tensor, text: Tensor, relation: Relation | None, weights: Weig
         raise ValueError(f"audio is {tuple(audio.shape)}, text {tuple(text.shape)}: both must be (b, D), b above 0")
     if not (weights.relation or weights.identity):
         raise ValueError("the weights leave no term of the loss")
-    pairs = len(audio) * _processes()
+    pairs = len(audio) * process_count()
     if relation is not None and len(relation) != pairs:
         raise ValueError(
             f"the relation is of {len(relation)} pairs, the batch of {pairs} on all processes: gather its data first"
         )
-
-
-def _processes() -> int:
-    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
 
 
 def _plain_loss(

@@ -136,6 +136,10 @@ class _Softmax:
         scales: factors of the matrix in the softmax of rows and in that of columns.
         bound: upper bound of the matrix.
         safe: whether sums of exp(scale · (value - bound)) stay above 0. Else each exponential has a shift of its own.
+
+    Attributes:
+        normalisers: log-sum-exp of the rows of this process (b,) and of the columns over all processes (B,), known
+            after `start`, `add` for each tile, and `finish`.
     """
 
     def __init__(self, scales: tuple[float, float], bound: float, safe: bool):
@@ -161,8 +165,8 @@ class _Softmax:
             self._exponential(values, 1, spare)
         column_sums += spare.sum(0)
 
-    def finish(self) -> tuple[Tensor, Tensor]:
-        """Log-sum-exp of all rows of this process (b,) and of all columns (B,) over all processes."""
+    def finish(self) -> None:
+        """Turns the sums, in which all tiles of this process are, into normalisers."""
         row_sums, column_sums = self._sums
         del self._sums
         if self._safe:
@@ -172,7 +176,6 @@ class _Softmax:
             highest = _reduce(column_sums.clone(), "max")
             column_sums = _reduce((column_sums - highest).exp_()).log_() + highest
             self.normalisers = row_sums.logsumexp(0), column_sums
-        return self.normalisers
 
     def probabilities(self, values: Tensor, rows: slice, columns: slice, out: tuple[Tensor, Tensor]) -> None:
         """Writes the softmax along rows and along columns of a tile (r, c) to two buffers (r, c)."""
@@ -307,7 +310,7 @@ class _Batch:
         """Adds the pull between the two of a pair, which InfoNCE has in closed form, and takes the mean."""
         pull = sum(w * scale for w, scale in zip(self._weights.cross_entropies, self._scales, strict=True))
         by_text = _sum_of_own_rows(by_text)
-        factor = _processes() / self._B
+        factor = process_count() / self._B
         by_audio.sub_(self._own_text, alpha=pull).mul_(factor)
         by_text.sub_(self._audio, alpha=pull).mul_(factor)
         return by_audio, by_text
@@ -462,7 +465,8 @@ def _longest(embeds: Tensor) -> Tensor:
     return embeds.norm(dim=1).max()
 
 
-def _processes() -> int:
+def process_count() -> int:
+    """Processes that share the global batch; 1 without a process group."""
     return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
 
 
@@ -472,7 +476,7 @@ def _rank() -> int:
 
 def _reduce(tensor: Tensor, how: str = "sum") -> Tensor:
     """Sum or maximum over processes, in place."""
-    if _processes() > 1:
+    if process_count() > 1:
         operations = {"sum": torch.distributed.ReduceOp.SUM, "max": torch.distributed.ReduceOp.MAX}
         torch.distributed.all_reduce(tensor, operations[how])
     return tensor
@@ -480,8 +484,8 @@ def _reduce(tensor: Tensor, how: str = "sum") -> Tensor:
 
 def _sum_of_own_rows(parts: Tensor) -> Tensor:
     """Sum over processes of (B, D), of which each gets its own rows (b, D)."""
-    if _processes() == 1:
+    if process_count() == 1:
         return parts
-    own = parts.new_empty(len(parts) // _processes(), parts.shape[1])
+    own = parts.new_empty(len(parts) // process_count(), parts.shape[1])
     torch.distributed.reduce_scatter_tensor(own, parts)
     return own
