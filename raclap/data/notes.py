@@ -11,12 +11,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from raclap.data.attributes import NOT_NAMED, UNKNOWN
 from raclap.data.inspection import Inspection
 from raclap.data.manifest import Pair
 from raclap.errors import ManifestError
 
 NOTE = "note_"  # begins the name of a note among the inputs of the model
-_UNKNOWN, _NOT_NAMED = 0, -1
 
 
 class PairNotes(Protocol):
@@ -79,7 +79,7 @@ class AttributeCodes:
                 _check_names(corpus, pair)
         pairs = [pair for corpus in corpora for pair in corpus.manifest]
         names = sorted({name for pair in pairs for name in pair.attributes})
-        known: dict[str, dict[str | None, int]] = {name: {None: _UNKNOWN} for name in names}
+        known: dict[str, dict[str | None, int]] = {name: {None: UNKNOWN} for name in names}
         self._held = torch.tensor(
             [[known[name].setdefault(pair.attributes.get(name), len(known[name])) for name in names] for pair in pairs]
         )
@@ -90,7 +90,7 @@ class AttributeCodes:
     def __call__(self, row: int, caption: int) -> dict[str, Tensor]:
         """Notes of a pair."""
         held = self._held[row]
-        return {"held": held, "wanted": held.masked_fill(~self._named[row][caption], _NOT_NAMED)}
+        return {"held": held, "wanted": held.masked_fill(~self._named[row][caption], NOT_NAMED)}
 
 
 class StoredEmbeddings:

@@ -11,15 +11,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from raclap.data.attributes import NOT_NAMED, UNKNOWN, share_of
 from raclap.data.manifest import Manifest
 from raclap.errors import ManifestError
 
 Direction = Literal["audio_to_text", "text_to_audio"]
 DIRECTIONS: tuple[Direction, ...] = ("audio_to_text", "text_to_audio")
 
-_NOT_NAMED = -1
 _TABLE = 2**24
-_UNKNOWN = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +97,7 @@ class StyleRelevance:
         codes = torch.tensor(held, dtype=torch.int64).reshape(len(held), len(names)).T.contiguous()
         mask = torch.tensor(named, dtype=torch.bool).reshape(len(named), len(names)).T
         everything = all(row and set(known) <= set(row) for known, row in zip(attributes, names, strict=True))
-        return cls(codes, codes.masked_fill(~mask, _NOT_NAMED), everything)
+        return cls(codes, codes.masked_fill(~mask, NOT_NAMED), everything)
 
     def __len__(self) -> int:
         return len(self.held)
@@ -190,23 +189,6 @@ class Gains:
         return share_of(queries, candidates) if self._audio_asks else share_of(candidates, queries)
 
 
-def share_of(held: Tensor, wanted: Tensor) -> Tensor:
-    """Share of the wanted codes that are held, over shapes that broadcast.
-
-    Args:
-        held: (..., K) codes of clips.
-        wanted: (..., K) codes of captions, -1 where not named; each caption names at least one.
-
-    Returns:
-        (...) float32.
-    """
-    holding = torch.zeros(torch.broadcast_shapes(held.shape[:-1], wanted.shape[:-1]), device=held.device)
-    # One attribute at a time: all at once would hold K comparisons of the whole tile.
-    for k in range(held.shape[-1]):
-        holding += held[..., k] == wanted[..., k]
-    return holding / (wanted != _NOT_NAMED).sum(-1)
-
-
 def _check_names(attributes: Sequence[Mapping[str, str]], names: Sequence[Sequence[str] | None]) -> None:
     for row, (known, named) in enumerate(zip(attributes, names, strict=True)):
         for name in named or ():
@@ -216,7 +198,7 @@ def _check_names(attributes: Sequence[Mapping[str, str]], names: Sequence[Sequen
 
 def _codes(values: Sequence[str | None]) -> list[int]:
     """Numbers values from 1 in order of appearance; None is unknown."""
-    seen: dict[str | None, int] = {None: _UNKNOWN}
+    seen: dict[str | None, int] = {None: UNKNOWN}
     return [seen.setdefault(value, len(seen)) for value in values]
 
 

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from raclap.training.distributed import gather_with_gradient
+from raclap.training.distributed import gather_with_gradient, process_count
 from raclap.training.relations import Relation
-from raclap.training.tiled_loss import Weights, process_count, tiled_loss
+from raclap.training.tiled_loss import Weights, tiled_loss
 
 Form = Literal["auto", "plain", "tiled"]
 

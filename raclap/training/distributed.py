@@ -9,6 +9,11 @@ from torch import Tensor
 from torch.distributed.nn.functional import all_gather
 
 
+def process_count() -> int:
+    """Processes that share the global batch; 1 without a process group."""
+    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+
+
 def gather_with_gradient(embeds: Tensor) -> Tensor:
     """All processes' embeddings, in order of process: (b, D) to (B, D).
 
@@ -16,7 +21,7 @@ def gather_with_gradient(embeds: Tensor) -> Tensor:
     process that made each row, summed over processes; DDP's average undoes the sum, so that the gradients are those
     of one process with the whole batch. (`Accelerator.gather` would cut the gradient.)
     """
-    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
+    if process_count() == 1:
         return embeds
     return torch.cat(all_gather(embeds.contiguous()))
 
@@ -24,8 +29,8 @@ def gather_with_gradient(embeds: Tensor) -> Tensor:
 @torch.no_grad()
 def gather(values: Tensor) -> Tensor:
     """All processes' values of equal shape, in order of process, without gradient: (b, ...) to (B, ...)."""
-    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
+    if process_count() == 1:
         return values
-    parts = [torch.empty_like(values) for _ in range(torch.distributed.get_world_size())]
+    parts = [torch.empty_like(values) for _ in range(process_count())]
     torch.distributed.all_gather(parts, values.contiguous())
     return torch.cat(parts)

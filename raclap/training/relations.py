@@ -13,12 +13,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from raclap.data.attributes import NOT_NAMED, share_of
+
 # exp(FLOOR) is exactly 0 in every precision, while 0 · FLOOR is still 0 (0 · inf would be no number).
 FLOOR = -1e4
 # A span of exponents that sums of exponentials survive in float32, whose own span is from -87 to 88.
 EXPONENT_SPAN = 80.0
 
-_NOT_NAMED = -1
 _LONGEST_UNIT_ROW = 1.01  # embeddings stored in half precision are this close to unit length
 
 
@@ -103,7 +104,7 @@ class SharedAttributes(_Labels):
             raise ValueError(f"held is {tuple(held.shape)}, wanted {tuple(wanted.shape)}: both must be (B, K)")
         if not power > 0:
             raise ValueError(f"power must be above 0, not {power}")
-        named = wanted != _NOT_NAMED
+        named = wanted != NOT_NAMED
         empty = (~named.any(1)).nonzero()
         if len(empty):
             raise ValueError(f"caption {empty[0].item()} names no attribute")
@@ -111,19 +112,13 @@ class SharedAttributes(_Labels):
         if len(wrong):
             raise ValueError(f"caption {wrong[0].item()} does not hold for its own clip")
         self._held, self._wanted, self._power = held, wanted, power
-        self._named_counts = named.sum(1)
 
     def __len__(self) -> int:
         return len(self._held)
 
     def logits(self, rows: slice, columns: slice) -> Tensor:
         """(r, c) float32: power · log(share), `FLOOR` where nothing holds."""
-        held, wanted = self._held[rows], self._wanted[columns]
-        share = torch.zeros(len(held), len(wanted), device=held.device)
-        # One attribute at a time: all at once would hold K comparisons of the whole tile.
-        for k in range(held.shape[1]):
-            share += held[:, k].unsqueeze(1) == wanted[:, k]
-        share /= self._named_counts[columns]
+        share = share_of(self._held[rows].unsqueeze(1), self._wanted[columns].unsqueeze(0))
         return share.log_().mul_(self._power).clamp_(min=FLOOR)
 
 

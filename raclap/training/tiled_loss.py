@@ -27,7 +27,7 @@ import torch.distributed
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from raclap.training.distributed import gather
+from raclap.training.distributed import gather, process_count
 from raclap.training.relations import EXPONENT_SPAN, Relation
 
 # Highest rows and columns of a tile. On a CPU its copies stay in the cache of one core.
@@ -463,11 +463,6 @@ def _inner(a: Tensor, b: Tensor) -> Tensor:
 
 def _longest(embeds: Tensor) -> Tensor:
     return embeds.norm(dim=1).max()
-
-
-def process_count() -> int:
-    """Processes that share the global batch; 1 without a process group."""
-    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
 
 
 def _rank() -> int:
