@@ -68,6 +68,9 @@ class CorpusRecipe(_Section):
     name: str
     manifest: str = Field(description="Parquet manifest, made by `raclap prepare`")
     audio_root: str | None = Field(None, description="where its audio lies, if not where the manifest says")
+    pairs: Positive | None = Field(
+        None, description="train on this many of its pairs, the same in every run; None: on all"
+    )
 
 
 class DataRecipe(_Section):

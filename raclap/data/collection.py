@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from raclap.data.inspection import Inspection, inspect_audio
-from raclap.data.manifest import read_manifest
+from raclap.data.manifest import Manifest, read_manifest
 from raclap.errors import ManifestError
 from raclap.recipe import DataRecipe
 
@@ -41,6 +41,7 @@ def read_corpora(recipe: DataRecipe, split: str, features: Features | Any) -> di
             split,
             features,
             audio_root=corpus.audio_root,
+            pairs=corpus.pairs if split == "train" else None,
             check=recipe.audio_check,
             skip_bad=recipe.skip_bad,
             keep=recipe.keep_in_memory,
@@ -54,6 +55,7 @@ def read_split(
     split: str,
     features: Features | Any,
     audio_root: Path | str | None = None,
+    pairs: int | None = None,
     **checks: Any,
 ) -> Inspection:
     """Reads one split of one manifest and checks its recordings.
@@ -63,6 +65,7 @@ def read_split(
         split: `train`, `validation` or `test`.
         features: the feature extractor: its rate and trimming.
         audio_root: where the audio lies, if not where the manifest says.
+        pairs: take this many of its rows, drawn at random but always the same; None takes all.
         **checks: passed to `inspect_audio`.
 
     Raises:
@@ -71,4 +74,12 @@ def read_split(
     manifest = read_manifest(path, audio_root).split(split)
     if not len(manifest):
         raise ManifestError(f"{manifest.path}: no rows of the split '{split}'")
+    if pairs is not None:
+        manifest = _some(manifest, pairs)
     return inspect_audio(manifest, features.sampling_rate, features.trim, **checks)
+
+
+def _some(manifest: Manifest, pairs: int) -> Manifest:
+    if pairs > len(manifest):
+        raise ManifestError(f"{manifest.path}: the recipe asks for {pairs} pairs, but there are {len(manifest)}")
+    return manifest.rows(sorted(np.random.default_rng(0).permutation(len(manifest))[:pairs].tolist()))

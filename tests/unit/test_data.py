@@ -9,11 +9,12 @@ from conftest import RATE, make_corpus, make_tokenizer, tone
 from modeling_raclap import RaClapFeatureExtractor, RaClapProcessor
 from raclap.data.audio import decode, read_header
 from raclap.data.augmentation import SpecAugment
+from raclap.data.collection import read_split
 from raclap.data.dataset import PairCollator, PairDataset
 from raclap.data.inspection import inspect_audio
 from raclap.data.manifest import Caption, Pair, read_manifest, write_manifest
 from raclap.data.sampling import Draw
-from raclap.errors import AudioError
+from raclap.errors import AudioError, ManifestError
 
 
 def keep_all(waveform: np.ndarray) -> np.ndarray:
@@ -178,3 +179,17 @@ def test_spec_augment_stays_within_its_bounds():
         features = torch.ones(60, 20)
         SpecAugment(time_masks=0, mel_masks=1, mel_mask_bins=5)(features, 40, rng)
         assert (features == 0).all(dim=0).sum() <= 5
+
+
+def test_a_part_of_the_pairs_is_always_the_same_part(corpora):
+    class Features:
+        sampling_rate, trim = RATE, staticmethod(keep_all)
+
+    ids = [
+        read_split(corpora["large"], "train", Features, pairs=size, check="none").manifest.column("pair_id")
+        for size in (20, 20, 30)
+    ]
+    assert ids[0] == ids[1] and len(set(ids[0])) == 20
+    assert set(ids[0]) < set(ids[2]), "a larger part holds the smaller one"
+    with pytest.raises(ManifestError, match="asks for 73 pairs, but there are 72"):
+        read_split(corpora["large"], "train", Features, pairs=73, check="none")
