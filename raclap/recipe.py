@@ -293,9 +293,12 @@ def dump_recipe(recipe: Recipe, with_paths: bool = True) -> str:
 
     Args:
         recipe: to write.
-        with_paths: also where this machine keeps the corpora; without, the text can be published.
+        with_paths: also where this machine keeps corpora and models; without, the text can be published.
     """
-    places = None if with_paths else {"data": {"corpora": {"__all__": {"manifest", "audio_root"}}}}
+    places = None
+    if not with_paths:
+        corpora = {"corpora": {"__all__": {"manifest", "audio_root"}}}
+        places = {"data": corpora, "model": {"init_from"}, "teacher": {"folders"}}
     return yaml.safe_dump(recipe.model_dump(mode="json", exclude=places), sort_keys=False, allow_unicode=True)
 
 

@@ -51,7 +51,8 @@ def render_card(
         name=recipe.name,
         projection_dim=model.config.projection_dim,
         speech_tower=recipe.model.speech.pretrained or model.config.audio_config.model_type,
-        text_tower=recipe.model.text.pretrained,
+        text_tower=recipe.model.text.pretrained or model.config.text_config.model_type,
+        objective=_objective(recipe),
         pairs=sum(len(corpus.manifest) for corpus in corpora.values()),
         corpora=[
             {"name": name, "pairs": len(corpus.manifest), "licence": licences[name]}
@@ -64,6 +65,22 @@ def render_card(
         results=rows,
     )
     return str(card)
+
+
+def _objective(recipe: Recipe) -> str:
+    """What was minimised, in words."""
+    objective = recipe.objective
+    info_nce = "symmetric InfoNCE" if objective.symmetric else "InfoNCE, audio → text"
+    if objective.relation == "identity":
+        return info_nce
+    if objective.relation != "teacher":
+        source = f"the relation '{objective.relation}'"
+    elif recipe.teacher.ema_decay is not None:
+        source = "the moving average of the model itself"
+    else:
+        source = f"{len(recipe.teacher.folders)} teacher{'s' * (len(recipe.teacher.folders) > 1)}"
+    beside = f", with {objective.info_nce_weight:g} · {info_nce}" if objective.info_nce_weight else ""
+    return f"divergence from the targets of {source} (RA-CLAP, Eqs. 4-7){beside}"
 
 
 def _licence(corpus: Inspection) -> str:
