@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from raclap.errors import RecipeError
+from raclap.settings_file import read_settings
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -329,14 +330,7 @@ def _read_values(path: Path, extending: tuple[Path, ...]) -> dict:
     """A recipe file's values over those of the file that it extends."""
     if path.resolve() in extending:
         raise RecipeError(f"{path}: key 'extends': the recipe extends itself")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: not valid YAML ({error})") from error
-    if not isinstance(values, dict):
-        raise RecipeError(f"{path}: a recipe is a mapping of keys, not {type(values).__name__}")
+    values = read_settings(path, "a recipe", RecipeError)
     ground = values.pop("extends", None)
     if ground is None:
         return values

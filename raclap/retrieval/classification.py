@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-import yaml
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 from torch import Tensor
 
 from raclap.errors import RaClapError, RecipeError
 from raclap.retrieval.statistics import Interval, resampled_counts
+from raclap.settings_file import read_settings
 
 
 class LabelError(RaClapError):
@@ -62,12 +62,7 @@ def load_prompts(path: Path | str) -> ClassPrompts:
         RecipeError: the file is missing, is not YAML or a key has not the form above.
     """
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"{path}: not a readable YAML file ({error})") from error
-    if not isinstance(content, dict):
-        raise RecipeError(f"{path}: expected the keys 'column' and 'classes'")
+    content = read_settings(path, "a file of prompts", RecipeError)
     for key in content:
         if key not in ("column", "classes"):
             raise RecipeError(f"{path}: unknown key '{key}'; the keys are column, classes")

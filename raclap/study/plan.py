@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from raclap.corpora.synthetic import default_cache
 from raclap.errors import RaClapError
 from raclap.retrieval.metrics import METRICS
+from raclap.settings_file import read_settings
 
 _NEXT = "next"
 
@@ -252,14 +252,7 @@ def read_plan(path: Path | str, output: Path | None = None, page: Path | None = 
             there, or runs need one another in a circle.
     """
     path = Path(path)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise PlanError(f"{path}: cannot be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
-        raise PlanError(f"{path}: not valid YAML ({error})") from error
-    if not isinstance(values, dict):
-        raise PlanError(f"{path}: a plan is a mapping of keys, not {type(values).__name__}")
+    values = read_settings(path, "a plan", PlanError)
     given = {"output": output, "page": page}
     values |= {key: value for key, value in given.items() if value is not None}
     try:

@@ -99,8 +99,8 @@ def test_prompts_are_read_in_order(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("column: [", "not a readable YAML file"),
-        ("- a\n- b", "'column' and 'classes'"),
+        ("column: [", "not valid YAML"),
+        ("- a\n- b", "a file of prompts is a mapping of keys, not list"),
         ("column: emotion\nclases: {}", "unknown key 'clases'"),
         ("classes: {a: [x], b: [y]}", "'column' must name"),
         ("column: emotion\nclasses: {a: [x]}", "at least two classes"),
@@ -118,5 +118,5 @@ def test_prompts_that_cannot_be_read_name_file_and_key(tmp_path, content, messag
 
 
 def test_prompts_that_are_not_there(tmp_path):
-    with pytest.raises(RecipeError, match=r"none\.yaml: not a readable YAML file"):
+    with pytest.raises(RecipeError, match=r"none\.yaml: cannot be read \(No such file"):
         load_prompts(tmp_path / "none.yaml")
