@@ -108,7 +108,7 @@ def _stored_embeddings(
     recipe: Recipe, teachers: Sequence[Teacher], corpora: Sequence[Inspection], path: Path
 ) -> StoredEmbeddings:
     """What the teachers make of every clip and caption: read, or computed and written."""
-    captions = sorted({c["text"] for corpus in corpora for row in corpus.manifest.column("captions") for c in row})
+    captions = sorted({text for corpus in corpora for row in corpus.manifest.caption_texts() for text in row})
     key = _key(recipe, corpora, captions)
     if not (path.is_file() and _key_of(path) == key):
         vectors = _embed_everything(teachers, corpora, captions)

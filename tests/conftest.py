@@ -1,6 +1,9 @@
 """Small worlds for tests: a tone corpus whose captions are true, and tiny encoders built in code."""
 
 import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +102,15 @@ def tiny_bert_config(dropout: float = 0.0) -> BertConfig:
         vocab_size=64, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
         max_position_embeddings=40, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
     )  # fmt: skip
+
+
+def kill_in_second_epoch(process: subprocess.Popen, output: Path) -> None:
+    """Kills a run that saves every step, so that both the epoch and the step have to be gone on with."""
+    limit = time.monotonic() + 120
+    while not list((output / "checkpoints").glob("epoch-0001-step-00000[1-3]")):
+        assert process.poll() is None and time.monotonic() < limit
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")

@@ -181,6 +181,10 @@ class Manifest:
             raise ManifestError(f"{self.path}: no column '{name}'; the columns are {known}")
         return self.table.column(name).to_pylist()
 
+    def caption_texts(self) -> list[list[str]]:
+        """The sentences of each row, in row order."""
+        return [[caption["text"] for caption in captions] for captions in self.column("captions")]
+
     def labels(self, name: str) -> list[str]:
         """One label a row, from a column or, where there is no such column, from the attributes.
 

@@ -32,9 +32,9 @@ class CaptionCodes:
     def __init__(self, corpora: Sequence[Inspection]):
         known: dict[str, int] = {}
         self._codes = [
-            [known.setdefault(caption["text"], len(known)) for caption in captions]
+            [known.setdefault(text, len(known)) for text in texts]
             for corpus in corpora
-            for captions in corpus.manifest.column("captions")
+            for texts in corpus.manifest.caption_texts()
         ]
 
     def __call__(self, row: int, caption: int) -> dict[str, Tensor]:
@@ -105,11 +105,7 @@ class StoredEmbeddings:
     def __init__(self, corpora: Sequence[Inspection], audio: Tensor, text: Mapping[str, Tensor]):
         self._audio = audio
         self._text = text
-        self._captions = [
-            [caption["text"] for caption in captions]
-            for corpus in corpora
-            for captions in corpus.manifest.column("captions")
-        ]
+        self._captions = [texts for corpus in corpora for texts in corpus.manifest.caption_texts()]
 
     def __call__(self, row: int, caption: int) -> dict[str, Tensor]:
         """Notes of a pair."""

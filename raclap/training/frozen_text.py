@@ -30,12 +30,7 @@ def pool_captions(
     """
     if any(parameter.requires_grad for parameter in _before_projection(model)):
         return None
-    texts = {
-        caption["text"]
-        for corpus in corpora
-        for captions in corpus.manifest.column("captions")
-        for caption in captions
-    }
+    texts = {text for corpus in corpora for row in corpus.manifest.caption_texts() for text in row}
     ordered = sorted(texts, key=lambda text: (len(text), text))
     model.text_model.eval()
     pooled: dict[str, Tensor] = {}

@@ -2,16 +2,15 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from conftest import kill_in_second_epoch
 from raclap.errors import RaClapError
 from raclap.experiment import run_experiment
 from raclap.hub.export import export
@@ -129,11 +128,7 @@ def test_a_killed_run_with_a_moving_teacher_goes_on_bit_for_bit(tmp_path, recipe
         [sys.executable, "distill.py", *words, "--output", str(output)],
         cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
-        limit = time.monotonic() + 120
-        while not list((output / "checkpoints").glob("epoch-0001-step-00000[1-3]")):
-            assert process.poll() is None and time.monotonic() < limit
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
+        kill_in_second_epoch(process, output)
     resumed = script("distill.py", *words, "--output", str(output))
     assert resumed.returncode == 0, resumed.stderr
     expected = weights(tmp_path / "whole" / "export_last")

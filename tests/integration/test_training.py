@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
+from conftest import kill_in_second_epoch
 from raclap.model_folder import load_model_folder
 
 ROOT = Path(__file__).parents[2]
@@ -74,12 +74,7 @@ def test_a_killed_and_resumed_run_equals_an_unbroken_one(tmp_path, recipe_file, 
         command(recipe_file, output, *words), cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
-        limit = time.monotonic() + 120
-        # Killed within the second epoch, so that both the epoch and the step are gone on with.
-        while not list((output / "checkpoints").glob("epoch-0001-step-00000[1-3]")):
-            assert process.poll() is None and time.monotonic() < limit
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
+        kill_in_second_epoch(process, output)
     assert len(json.loads((output / "metrics.json").read_text())["epochs"]) == 1
     resumed = train(recipe_file, output, *words)
     assert resumed.returncode == 0, resumed.stderr
