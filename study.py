@@ -52,14 +52,14 @@ def main() -> None:
     from raclap.study.plan import Job, read_plan
     from raclap.study.publishing import publish
     from raclap.study.results import TestSets
-    from raclap.study.running import Runner, check_recipes, is_finished, why_failed
+    from raclap.study.running import Runner, check_runs, is_finished, why_failed
 
     disable_progress_bar()
 
     # 1. Everything that can be wrong with the plan is found before anything is run.
     plan = read_plan(arguments.plan, arguments.output, arguments.page)
     jobs = plan.jobs(arguments.only, arguments.seeds)
-    check_recipes(plan)
+    check_runs(plan)
     if arguments.list:
         for job in jobs:
             print(f"{'done' if is_finished(plan, job) else 'left'}  {job}  {plan.runs[job.run].title}")

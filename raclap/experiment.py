@@ -12,6 +12,7 @@ from transformers import set_seed
 from transformers.utils.logging import disable_progress_bar
 
 from modeling_raclap import RaClapModel, RaClapProcessor
+from raclap.data.builds import corpus_builds
 from raclap.data.collection import read_corpora
 from raclap.data.inspection import Inspection
 from raclap.data.notes import AttributeCodes, CaptionCodes, PairNotes, StyleCodes
@@ -52,7 +53,7 @@ def run_experiment(recipe: Recipe, output: Path, fresh: bool = False) -> None:
     run = RunFolder(output)
     state = join_processes()
     with state.main_process_first():
-        run.open(recipe, fresh and state.is_main_process)
+        run.open(recipe, corpus_builds(recipe.data), fresh and state.is_main_process)
 
     # 2. Model and data. Every recording is looked at before the first step.
     set_seed(recipe.seed)

@@ -71,12 +71,22 @@ def read_split(
     Raises:
         ManifestError, AudioError: as `read_corpora`.
     """
+    rows = select_rows(path, split, audio_root, pairs)
+    return inspect_audio(rows, features.sampling_rate, features.trim, **checks)
+
+
+def select_rows(
+    path: Path | str, split: str, audio_root: Path | str | None = None, pairs: int | None = None
+) -> Manifest:
+    """Reads one split of one manifest; see `read_split`.
+
+    Raises:
+        ManifestError: the manifest is not as it should be, or has no rows of the split, or too few.
+    """
     manifest = read_manifest(path, audio_root).split(split)
     if not len(manifest):
         raise ManifestError(f"{manifest.path}: no rows of the split '{split}'")
-    if pairs is not None:
-        manifest = _some(manifest, pairs)
-    return inspect_audio(manifest, features.sampling_rate, features.trim, **checks)
+    return manifest if pairs is None else _some(manifest, pairs)
 
 
 def _some(manifest: Manifest, pairs: int) -> Manifest:

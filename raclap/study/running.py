@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
+from raclap.data.builds import Builds, corpus_builds
 from raclap.errors import RaClapError
 from raclap.recipe import Recipe, differences, read_recipe
 from raclap.study.plan import Job, Plan, PlanError
@@ -54,22 +55,30 @@ def resolved_recipe(plan: Plan, job: Job) -> Recipe:
     return recipe
 
 
-def check_recipes(plan: Plan) -> None:
-    """Reads the recipe of every job, and compares it with that of the run which is there already.
+def check_runs(plan: Plan) -> None:
+    """Reads the recipe of every job, and compares it, and its corpora, with the run which is there already.
 
     Raises:
         RecipeError: a recipe is not as it should be.
-        PlanError: a run folder holds a run of another recipe; the message names the keys that differ.
+        ManifestError: a corpus of a run that is there cannot be read.
+        PlanError: a run folder holds a run of another recipe, or on another build of the corpora; the message names
+            what differs.
     """
+    known: dict[str, Builds] = {}
     for job in plan.jobs():
-        recipe, stored = resolved_recipe(plan, job), plan.folder(job) / "recipe.yaml"
-        if not stored.is_file():
+        recipe, folder = resolved_recipe(plan, job), plan.folder(job)
+        if not (folder / "recipe.yaml").is_file():
             continue
-        changed = [key for key in differences(read_recipe(stored), recipe) if not _PLACES.fullmatch(key)]
+        keys = differences(read_recipe(folder / "recipe.yaml"), recipe)
+        changed = [f"{key} differs" for key in keys if not _PLACES.fullmatch(key)]
+        if not changed:
+            key = recipe.data.model_dump_json()
+            known[key] = known.get(key) or corpus_builds(recipe.data)
+            changed = RunFolder(folder).changed_data(known[key])
         if changed:
             raise PlanError(
-                f"{stored}: this run has another recipe than the plan ({', '.join(changed)} differ); put its folder "
-                f"aside, or choose another --output"
+                f"{folder}: this run has another recipe, or other data, than the plan ({'; '.join(changed)}); put "
+                f"its folder aside, or choose another --output"
             )
 
 

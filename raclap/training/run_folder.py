@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from raclap.data.builds import Builds, changed_builds
 from raclap.data.inspection import Inspection
 from raclap.errors import RecipeError
 from raclap.files import write_json, write_text
@@ -14,7 +15,7 @@ from raclap.recipe import Recipe, differences, dump_recipe, read_recipe
 
 
 class RunFolder:
-    """`PATH/recipe.yaml, versions.json, metrics.json, skipped.json, checkpoints/, logs/, export/, export_last/`."""
+    """`PATH/{recipe.yaml, data.json, versions.json, metrics.json, skipped.json, checkpoints, logs, export*}`."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -22,16 +23,18 @@ class RunFolder:
         self.best = path / "export"
         self.last = path / "export_last"
         self._metrics = path / "metrics.json"
+        self._data = path / "data.json"
 
-    def open(self, recipe: Recipe, fresh: bool) -> None:
+    def open(self, recipe: Recipe, builds: Builds, fresh: bool) -> None:
         """Makes the folder, or goes on in it.
 
         Args:
             recipe: what is to be run.
+            builds: what tells the data apart that it is run on, by split and corpus.
             fresh: put an older run of this name aside and begin anew.
 
         Raises:
-            RecipeError: the folder holds a run of another recipe.
+            RecipeError: the folder holds a run of another recipe, or on another build of the corpora.
         """
         stored = self.path / "recipe.yaml"
         if stored.is_file() and fresh:
@@ -43,9 +46,20 @@ class RunFolder:
                     f"{stored}: this run has another recipe ({', '.join(changed)} differ); choose another --output, "
                     f"or --fresh to put it aside"
                 )
+            changed = self.changed_data(builds)
+            if changed:
+                raise RecipeError(
+                    f"{self._data}: this run learnt from other data ({'; '.join(changed)}); choose another --output, "
+                    f"or --fresh to put it aside"
+                )
             return
         write_json(self.path / "versions.json", versions())
+        write_json(self._data, builds)
         write_text(stored, dump_recipe(recipe))
+
+    def changed_data(self, builds: Builds) -> list[str]:
+        """How the data of the run in this folder differs from these builds: a phrase each; empty if it does not."""
+        return changed_builds(json.loads(self._data.read_text()) if self._data.is_file() else {}, builds)
 
     def record_skipped(self, corpora: dict[str, dict[str, Inspection]]) -> None:
         """Lists the rows that were left out, by split and corpus, and says how many there are."""

@@ -97,6 +97,23 @@ def test_another_recipe_does_not_overwrite_a_run(finished_run, recipe_file):
     assert "this run has another recipe (seed differ)" in other.stderr
 
 
+def test_a_run_does_not_go_on_with_another_build_of_its_corpora(finished_run, recipe_file):
+    stored = finished_run / "data.json"
+    before = stored.read_text()
+    builds = json.loads(before)
+    builds["train"]["small"]["bytes"] += 1
+    stored.write_text(json.dumps(builds))
+    try:
+        other = train(recipe_file, finished_run, *settings("training.checkpoint_steps=1"))
+    finally:
+        stored.write_text(before)
+    assert other.returncode == 2
+    size = builds["train"]["small"]["bytes"]
+    assert f"data.json: this run learnt from other data (small, train: {size} bytes then, {size - 1} now)" in (
+        other.stderr
+    )
+
+
 def test_two_processes_train_the_same_model_as_one(tmp_path, recipe_file):
     words = [*settings(SPEECH, "model.text.freeze=true", "training.epochs=1", "optimizer.learning_rate=0.001")]
     one = train(recipe_file, tmp_path / "one", *words)

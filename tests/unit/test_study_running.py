@@ -10,9 +10,11 @@ import yaml
 from raclap.errors import RecipeError
 from raclap.files import write_json, write_text
 from raclap.recipe import dump_recipe
+from raclap.study import running
 from raclap.study.plan import Job, Plan, PlanError, read_plan
-from raclap.study.running import Runner, check_recipes, command_line, is_finished, resolved_recipe, why_failed
+from raclap.study.running import Runner, check_runs, command_line, is_finished, resolved_recipe, why_failed
 
+BUILD = {"pairs": 3, "captions": 3, "bytes": 9, "sha256": "a"}
 RECIPE = {
     "name": "pretence",
     "model": {"speech": {"config": {"model_type": "wavlm"}}, "text": {"pretrained": "nowhere"}},
@@ -63,6 +65,7 @@ def pretend(plan: Plan, job: Job, epochs: int = 2, saved: int | None = None) -> 
     folder = plan.folder(job)
     write_text(folder / "recipe.yaml", dump_recipe(resolved_recipe(plan, job)))
     write_json(folder / "metrics.json", {"epochs": [{"epoch": epoch} for epoch in range(epochs)]})
+    write_json(folder / "data.json", {"train": {"small": BUILD}})
     if saved is not None:
         write_json(folder / "checkpoints" / f"epoch-{saved:04d}-step-000000" / "progress.json", {"epoch": saved})
 
@@ -172,20 +175,25 @@ def test_a_run_is_finished_when_its_last_epoch_is_saved(plan, epochs, saved, exp
     assert is_finished(plan, job) == finished
 
 
-def test_a_run_of_another_recipe_is_refused_but_other_places_are_not(plan, tmp_path):
+def test_a_run_of_another_recipe_or_other_data_is_refused_but_other_places_are_not(plan, monkeypatch):
+    monkeypatch.setattr(running, "corpus_builds", lambda recipe: {"train": {"small": BUILD}})
     pretend(plan, Job("tuned", 1))
     stored = plan.folder(Job("tuned", 1)) / "recipe.yaml"
     stored.write_text(stored.read_text().replace("small.parquet", "elsewhere.parquet").replace("runs/seed1", "old"))
-    check_recipes(plan)
+    check_runs(plan)
     stored.write_text(stored.read_text().replace("learning_rate: 2.0e-05", "learning_rate: 1.0"))
-    with pytest.raises(PlanError, match=r"tuned.*another recipe than the plan \(optimizer.learning_rate differ\)"):
-        check_recipes(plan)
+    with pytest.raises(PlanError, match=r"tuned.*other data, than the plan \(optimizer.learning_rate differs\)"):
+        check_runs(plan)
+    pretend(plan, Job("tuned", 1))
+    monkeypatch.setattr(running, "corpus_builds", lambda recipe: {"train": {"small": {**BUILD, "pairs": 4}}})
+    with pytest.raises(PlanError, match=r"tuned: .* than the plan \(small, train: 3 pairs then, 4 now\)"):
+        check_runs(plan)
 
 
 def test_recipes_that_do_not_fit_are_found_before_anything_runs(plan, tmp_path):
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, "sead": 1}))
     with pytest.raises(RecipeError, match=r"recipe.yaml: key 'sead': unknown key"):
-        check_recipes(plan)
+        check_runs(plan)
     (tmp_path / "recipe.yaml").write_text((tmp_path / "taught.yaml").read_text())
     with pytest.raises(PlanError, match=r"run 'base': .* has a section 'teacher', the plan gives neither"):
-        check_recipes(plan)
+        check_runs(plan)
