@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-try:  # decoding and resampling are only needed for files and for other rates
-    import soundfile
+from .recording_raclap import UnreadableAudioError, as_float, open_recording
+
+try:  # resampling is only needed for other rates
     import soxr
 except ImportError:
-    soundfile = soxr = None
+    soxr = None
 
 _MOST_CHANNELS = 16
 
@@ -75,22 +76,27 @@ def resample(waveform: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
     if soxr is None:
         raise ImportError(f"resampling from {rate} to {target_rate} Hz needs the soxr package")
     common = gcd(rate, target_rate)
-    return soxr.resample(waveform, rate // common, target_rate // common, quality="HQ").astype(np.float32)
+    return soxr.resample(waveform, rate // common, target_rate // common, quality="HQ").astype(np.float32, copy=False)
 
 
-def check_waveform(waveform: np.ndarray, name: str) -> None:
+def check_waveform(waveform: np.ndarray, name: str, may_be_silent: bool = False) -> None:
     """Refuses what has no sound in it.
 
+    Args:
+        waveform: (S,) samples.
+        name: what errors call it.
+        may_be_silent: as a part of a clip may.
+
     Raises:
-        ValueError: the clip is empty, silent or not finite; the message begins with `name`.
+        UnreadableAudioError: the clip is empty, silent or not finite; the message begins with `name`.
     """
     if waveform.size == 0:
-        raise ValueError(f"{name}: no samples")
-    peak = np.abs(waveform).max()
-    if not np.isfinite(peak):
-        raise ValueError(f"{name}: samples are not finite (NaN or infinity)")
-    if peak == 0:
-        raise ValueError(f"{name}: every sample is zero (silence)")
+        raise UnreadableAudioError(f"{name}: no samples")
+    low, high = waveform.min(), waveform.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise UnreadableAudioError(f"{name}: samples are not finite (NaN or infinity)")
+    if low == high == 0 and not may_be_silent:
+        raise UnreadableAudioError(f"{name}: every sample is zero (silence)")
 
 
 def trim_silence(waveform: np.ndarray, rate: int, below_peak_db: float) -> np.ndarray:
@@ -137,9 +143,5 @@ def _samples_and_rate(source: Any, sampling_rate: int | None) -> tuple[str, np.n
 
 
 def _decode(file: Any, name: str) -> tuple[np.ndarray, int]:
-    if soundfile is None:
-        raise ImportError("reading audio files needs the packages soundfile and soxr")
-    try:
-        return soundfile.read(file, dtype="float32")
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"{name}: not a readable audio file ({error.error_string})") from error
+    with open_recording(file, name) as recording:
+        return as_float(recording.read(0, len(recording))), recording.rate

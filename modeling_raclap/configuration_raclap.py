@@ -5,8 +5,11 @@ from typing import Any
 from transformers import CONFIG_MAPPING, PretrainedConfig
 
 AUDIO_POOLINGS = ("layer_weighted_mean", "pooler")
+# Encoders of transformers that read a window of fixed length, shorter clips padded to it.
+FIXED_WINDOW_ENCODERS = ("whisper", "audio-spectrogram-transformer")
 TEXT_POOLINGS = ("mean", "cls", "layer_weighted_mean")
 LAYER_WEIGHTS = ("softmax", "raw")
+CONVOLUTION_PADDINGS = ("zeros", "reflect")
 
 
 class EcapaTdnnConfig(PretrainedConfig):
@@ -22,6 +25,11 @@ class EcapaTdnnConfig(PretrainedConfig):
         se_channels: bottleneck of squeeze-and-excitation.
         attention_channels: bottleneck of the attentive statistics pooling.
         hidden_size: E, size of the embedding.
+        padding: what convolutions see beyond a clip's ends: `zeros`, or `reflect` for the clip mirrored at its ends,
+            as SpeechBrain's published weights were trained.
+
+    Raises:
+        ValueError: the sizes do not fit each other, or `padding` is neither.
 
     Source: Desplanques, Thienpondt and Demuynck, "ECAPA-TDNN", Interspeech 2020.
     """
@@ -39,6 +47,7 @@ class EcapaTdnnConfig(PretrainedConfig):
         se_channels: int = 128,
         attention_channels: int = 128,
         hidden_size: int = 192,
+        padding: str = "zeros",
         **kwargs: Any,
     ):
         if channels % res2net_scale:
@@ -54,6 +63,7 @@ class EcapaTdnnConfig(PretrainedConfig):
         self.se_channels = se_channels
         self.attention_channels = attention_channels
         self.hidden_size = hidden_size
+        self.padding = _one_of("padding", padding, CONVOLUTION_PADDINGS)
         super().__init__(**kwargs)
 
 
@@ -94,6 +104,8 @@ class ResNet34Config(PretrainedConfig):
 
 # Encoders of log-mel frames that give one embedding an utterance, by model_type.
 SPEAKER_ENCODER_CONFIGS = {config.model_type: config for config in (EcapaTdnnConfig, ResNet34Config)}
+# All that can be asked for an utterance embedding of their own.
+_WITH_POOLER = (*SPEAKER_ENCODER_CONFIGS, "audio-spectrogram-transformer")
 
 
 class RaClapConfig(PretrainedConfig):
@@ -101,11 +113,12 @@ class RaClapConfig(PretrainedConfig):
 
     Args:
         audio_config: configuration (or its dict) of any transformers speech encoder, or of a speaker encoder
-            (`EcapaTdnnConfig`, `ResNet34Config`).
+            (`EcapaTdnnConfig`, `ResNet34Config`). Of Whisper only the encoder is built. An adapter, which shortens
+            the output of some encoders for a decoder, is left out: pooling reads the encoder's own layers.
         text_config: configuration (or its dict) of any transformers text encoder.
         projection_dim: D, size of the joint space.
-        audio_pooling: `layer_weighted_mean` (Eq. 2) or `pooler` (the encoder's own utterance embedding). None takes
-            `pooler` for speaker encoders and Eq. 2 for all others.
+        audio_pooling: `layer_weighted_mean` (Eq. 2) or `pooler` (the encoder's own utterance embedding, which speaker
+            encoders and AST have). None takes `pooler` for speaker encoders and Eq. 2 for all others.
         text_pooling: `mean` over tokens, `cls` (first token) or `layer_weighted_mean`.
         layer_weights: `softmax` (weights sum to one, equal at start) or `raw` (free numbers, 1/L at start).
         logit_scale_init: inverse of the starting temperature 0.07.
@@ -136,13 +149,21 @@ class RaClapConfig(PretrainedConfig):
         self.text_config = _tower_config(text_config, default="roberta")
         # Pooling reads every layer: a dropped layer leaves no hidden state behind.
         for tower in (self.audio_config, self.text_config):
-            if getattr(tower, "layerdrop", 0.0):
-                tower.layerdrop = 0.0
+            for name in ("layerdrop", "encoder_layerdrop"):
+                if getattr(tower, name, 0.0):
+                    setattr(tower, name, 0.0)
+        for name in ("use_intermediate_ffn_before_adapter", "add_adapter"):
+            if getattr(self.audio_config, name, False):
+                setattr(self.audio_config, name, False)
+        audio_type = self.audio_config.model_type
         if audio_pooling is None:
-            is_speaker_encoder = self.audio_config.model_type in SPEAKER_ENCODER_CONFIGS
-            audio_pooling = "pooler" if is_speaker_encoder else "layer_weighted_mean"
+            audio_pooling = "pooler" if audio_type in SPEAKER_ENCODER_CONFIGS else "layer_weighted_mean"
         self.projection_dim = projection_dim
         self.audio_pooling = _one_of("audio_pooling", audio_pooling, AUDIO_POOLINGS)
+        if self.audio_pooling == "pooler" and audio_type not in _WITH_POOLER:
+            raise ValueError(f"audio_pooling 'pooler': a {audio_type} encoder gives no embedding of the utterance")
+        if self.audio_pooling != "pooler" and audio_type in SPEAKER_ENCODER_CONFIGS:
+            raise ValueError(f"audio_pooling '{audio_pooling}': {audio_type} pools by itself; take 'pooler'")
         self.text_pooling = _one_of("text_pooling", text_pooling, TEXT_POOLINGS)
         self.layer_weights = _one_of("layer_weights", layer_weights, LAYER_WEIGHTS)
         if not 1.0 <= logit_scale_init <= logit_scale_max:
@@ -150,6 +171,11 @@ class RaClapConfig(PretrainedConfig):
         self.logit_scale_init = logit_scale_init
         self.logit_scale_max = logit_scale_max
         super().__init__(**kwargs)
+
+    @property
+    def audio_window_is_fixed(self) -> bool:
+        """Whether the speech tower reads every clip in a window of one length, so that no padding can be saved."""
+        return self.audio_config.model_type in FIXED_WINDOW_ENCODERS
 
 
 def _tower_config(config: PretrainedConfig | dict | None, default: str) -> PretrainedConfig:

@@ -4,7 +4,9 @@ Shapes: B items, S samples, F frames, M mel bins, N tokens, D joint size.
 """
 
 import copy
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,18 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_raclap import RaClapConfig
+from .encoders_raclap import WhisperTower, feature_inputs, frame_mask
 from .losses_raclap import info_nce
-from .pooling_raclap import LayerWeightedMean, mask_group_norm, masked_mean, with_mask
+from .pooling_raclap import LayerWeightedMean, mask_group_norm, masked_mean, waveform_needs_no_gradient, with_mask
 from .speaker_encoders_raclap import SPEAKER_ENCODERS
+from .wavlm_attention_raclap import WavLMTower
 
 
 @dataclass
@@ -93,6 +98,7 @@ class RaClapModel(PreTrainedModel):
         self.audio_model = build_tower(config.audio_config)
         self.text_model = build_tower(config.text_config, add_pooling_layer=False)
         self._masks_group_norm = mask_group_norm(self.audio_model)
+        waveform_needs_no_gradient(self.audio_model)
         if config.audio_pooling == "layer_weighted_mean":
             self.audio_pooling = LayerWeightedMean(_num_layers(config.audio_config), config.layer_weights)
         if config.text_pooling == "layer_weighted_mean":
@@ -136,6 +142,8 @@ class RaClapModel(PreTrainedModel):
         audio_model = speech if isinstance(speech, PreTrainedModel) else load_tower(speech, dtype)
         text_model = text if isinstance(text, PreTrainedModel) else load_tower(text, dtype)
         audio_config, text_config = copy.deepcopy(audio_model.config), copy.deepcopy(text_model.config)
+        if audio_config.model_type == "wavlm" and not isinstance(audio_model, WavLMTower):
+            audio_config._attn_implementation = None  # "eager" was no choice: the library's class knows nothing else
         for name in ("mask_time_prob", "mask_feature_prob"):
             if hasattr(audio_config, name):
                 setattr(audio_config, name, 0.0)
@@ -147,6 +155,13 @@ class RaClapModel(PreTrainedModel):
         _take_weights(model.audio_model, audio_model)
         _take_weights(model.text_model, text_model)
         return model.eval()
+
+    def _set_gradient_checkpointing(
+        self, enable: bool = True, gradient_checkpointing_func: Callable = checkpoint, **kwargs: Any
+    ) -> None:
+        # Reentrant checkpoints lose the gradient of what WavLM's first layer hands on beside the hidden states.
+        function = functools.partial(gradient_checkpointing_func, use_reentrant=False)
+        super()._set_gradient_checkpointing(enable, function, **kwargs)
 
     @property
     def logit_scale(self) -> Tensor:
@@ -232,7 +247,8 @@ class RaClapModel(PreTrainedModel):
 
         Args:
             input_values: (B, S) waveforms, for towers that read samples.
-            input_features: (B, F, M) log-mel frames, for towers that read those.
+            input_features: (B, F, M) log-mel frames, for towers that read those; for Whisper too, whose library model
+                wants (B, M, F).
             audio_attention_mask: (B, S) or (B, F), 1 where real.
             **kwargs: passed to the audio tower (`output_hidden_states`, `output_attentions`).
 
@@ -248,21 +264,24 @@ class RaClapModel(PreTrainedModel):
         if weighted:
             kwargs["output_hidden_states"] = True
         if input_values is None:
-            inputs = {"input_features": input_features}
-        elif self._masks_group_norm:
-            inputs = {"input_values": with_mask(input_values, audio_attention_mask)}
+            if audio_attention_mask is None and self.config.audio_window_is_fixed:
+                audio_attention_mask = input_features.new_ones(input_features.shape[:2])
+            inputs = feature_inputs(self.config.audio_config, input_features, audio_attention_mask)
         else:
-            inputs = {"input_values": input_values}
-        output = self.audio_model(**inputs, attention_mask=audio_attention_mask, return_dict=True, **kwargs)
+            values = with_mask(input_values, audio_attention_mask) if self._masks_group_norm else input_values
+            inputs = {"input_values": values, "attention_mask": audio_attention_mask}
+        output = self.audio_model(**inputs, return_dict=True, **kwargs)
         pooled = self._pool_layers(output, audio_attention_mask) if weighted else output.pooler_output
         return _with_embedding(output, F.normalize(self.audio_projection(pooled), dim=-1))
 
-    def _pool_layers(self, output: ModelOutput, sample_mask: Tensor | None) -> Tensor:
+    def _pool_layers(self, output: ModelOutput, input_mask: Tensor | None) -> Tensor:
         # The last recorded state of pre-norm encoders comes before the final LayerNorm; the output after it.
         layers = (*output.hidden_states[:-1], output.last_hidden_state)
-        mask = sample_mask
-        if sample_mask is not None and sample_mask.shape[1] != layers[0].shape[1]:
-            mask = self.audio_model._get_feature_vector_attention_mask(layers[0].shape[1], sample_mask)
+        mask, frames = input_mask, layers[0].shape[1]
+        if self.config.audio_window_is_fixed:
+            mask = frame_mask(self.config.audio_config, input_mask, frames)
+        elif input_mask is not None and input_mask.shape[1] != frames:
+            mask = self.audio_model._get_feature_vector_attention_mask(frames, input_mask)
         return self.audio_pooling(layers, mask)
 
     @can_return_tuple
@@ -323,10 +342,18 @@ class RaClapModel(PreTrainedModel):
         )
 
 
+# Encoders of transformers that are built here by another class than AutoModel's, by model_type.
+_OWN_CLASSES = {"wavlm": WavLMTower, "whisper": WhisperTower}
+# Weights that a published encoder may lack: those of parts that are not built here.
+_NEVER_TAKEN = ("pooler.", "masked_spec_embed", "adapter.", "intermediate_ffn.")
+
+
 def build_tower(config: PretrainedConfig, **kwargs: Any) -> PreTrainedModel:
     """A randomly initialised encoder of the configuration's kind."""
     if config.model_type in SPEAKER_ENCODERS:
         return SPEAKER_ENCODERS[config.model_type](config)
+    if config.model_type in _OWN_CLASSES:
+        return _OWN_CLASSES[config.model_type]._from_config(config)
     try:
         return AutoModel.from_config(config, **kwargs)
     except TypeError:
@@ -338,14 +365,18 @@ def load_tower(source: str, dtype: torch.dtype = torch.float32, **overrides: Any
     """A pretrained encoder from the Hub or a folder, some fields of its configuration changed.
 
     Raises:
-        ValueError: its configuration has no such field.
+        ValueError: its configuration has no such field, or the weights lack some of the encoder's.
     """
     fields = PretrainedConfig.get_config_dict(source)[0]
-    unknown = [name for name in overrides if name not in fields]
+    unknown = [name for name in overrides if name not in fields and name != "attn_implementation"]
     if unknown:
         raise ValueError(f"the configuration of {source} has no field '{unknown[0]}'")
-    model_class = SPEAKER_ENCODERS.get(fields.get("model_type"), AutoModel)
-    return model_class.from_pretrained(source, dtype=dtype, **overrides)
+    model_class = {**SPEAKER_ENCODERS, **_OWN_CLASSES}.get(fields.get("model_type"), AutoModel)
+    tower, loading = model_class.from_pretrained(source, dtype=dtype, output_loading_info=True, **overrides)
+    lacking = sorted(name for name in loading["missing_keys"] if not name.startswith(_NEVER_TAKEN))
+    if lacking:
+        raise ValueError(f"the weights of {source} lack '{lacking[0]}'")
+    return tower
 
 
 def _take_weights(tower: PreTrainedModel, source: PreTrainedModel) -> None:

@@ -72,18 +72,22 @@ class MaskedGroupNormConvLayer(GradientCheckpointingLayer):
         waveform, mask = hidden_states.unbind(dim=2)
         frames = self.conv(waveform)
         kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
-        count = ((mask.sum(dim=-1) - kernel).div(stride, rounding_mode="floor") + 1)[..., None]
+        samples = mask.sum(dim=-1, dtype=torch.float32)  # half precision does not count that far
+        count = ((samples - kernel).div(stride, rounding_mode="floor") + 1)[..., None]
         real = torch.arange(frames.shape[-1], device=frames.device) < count
         return self.activation(self._normalise(frames, real, count))
 
     def _normalise(self, frames: Tensor, real: Tensor, count: Tensor) -> Tensor:
         norm = self.layer_norm
         exact = frames.float() if frames.dtype in (torch.float16, torch.bfloat16) else frames
-        count = count.to(exact.dtype)
-        mean = torch.where(real, exact, 0.0).sum(-1, keepdim=True) / count
-        variance = torch.where(real, exact - mean, 0.0).square().sum(-1, keepdim=True) / count
+        count, real = count.to(exact.dtype), real.to(exact.dtype)
+        # Of tensors of this size, the largest of the tower, only one is kept for the backward pass: `centred`.
+        exact = exact * real
+        mean = exact.sum(-1, keepdim=True) / count
+        centred = torch.addcmul(exact, mean, real, value=-1)
+        variance = centred.square().sum(-1, keepdim=True) / count
         scale = norm.weight[:, None] * torch.rsqrt(variance + norm.eps)
-        return ((exact - mean) * scale + norm.bias[:, None]).to(frames.dtype)
+        return torch.addcmul(norm.bias[:, None], centred, scale).to(frames.dtype)
 
 
 def mask_group_norm(audio_model: nn.Module) -> bool:
@@ -97,6 +101,17 @@ def mask_group_norm(audio_model: nn.Module) -> bool:
         return False
     layers[0] = MaskedGroupNormConvLayer(layers[0])
     return True
+
+
+def waveform_needs_no_gradient(audio_model: nn.Module) -> None:
+    """Ends the backward pass where the trained weights of a wav2vec 2.0-like tower end, in place.
+
+    The library asks for the gradient of the samples in training, for reentrant checkpoints alone; with frozen
+    convolutions that would be the whole backward pass through them, and all their activations kept for it.
+    """
+    encoder = getattr(audio_model, "feature_extractor", None)
+    if hasattr(encoder, "_requires_grad"):
+        encoder._requires_grad = False
 
 
 def with_mask(input_values: Tensor, mask: Tensor | None) -> Tensor:

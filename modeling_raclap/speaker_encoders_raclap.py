@@ -7,7 +7,7 @@ Shapes: B clips, F frames, M mel bins, C channels, E embedding size.
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import batch_norm
+from torch.nn.functional import pad as pad_ends
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -31,21 +31,23 @@ class _RealFramesOnly:
         """
         if mask is None or not self.training:
             return super().forward(hidden_states)
-        real = mask.flatten(1).bool()
-        frames = hidden_states.movedim(-1, 1)
         self.num_batches_tracked.add_(1)
-        normalised = batch_norm(
-            frames[real],
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            True,
-            self.momentum,
-            self.eps,
-        )
-        real = real.view(real.shape + (1,) * (frames.dim() - 2))
-        return frames.masked_scatter(real, normalised).movedim(1, -1)
+        # Sums over all frames under the mask: picking the real ones would make the host wait for their number.
+        with torch.autocast(hidden_states.device.type, enabled=False):
+            dtype = torch.promote_types(hidden_states.dtype, torch.float32)
+            values, mask = hidden_states.to(dtype), mask.to(dtype)
+            count = mask.sum() * (values[0, 0].numel() // values.shape[-1])
+            mean = _channel_sums(values, mask) / count
+            variance = _channel_sums((values - _per_channel(mean.detach(), values)).square(), mask) / count
+            self._follow(mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
+            scale = self.weight * torch.rsqrt(variance + self.eps)
+            shift = self.bias - mean * scale
+            normalised = torch.addcmul(_per_channel(shift, values), values, _per_channel(scale, values))
+        return normalised.to(hidden_states.dtype)
+
+    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+        self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)
 
 
 class MaskedBatchNorm(_RealFramesOnly, nn.BatchNorm1d):
@@ -57,27 +59,35 @@ class MaskedBatchNorm2d(_RealFramesOnly, nn.BatchNorm2d):
 
 
 class TdnnBlock(nn.Module):
-    """Dilated convolution over time, ReLU, batch normalisation."""
+    """Dilated convolution over time, ReLU, batch normalisation.
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, dilation: int):
+    Beyond a clip's ends the kernel sees nothing (`zeros`) or the clip mirrored there (`reflect`), never a batch's
+    padding.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, dilation: int, padding: str = "zeros"):
         super().__init__()
-        self.conv = nn.Conv1d(in_channels, out_channels, kernel_size, dilation=dilation, padding="same")
+        self.reflects = padding == "reflect" and kernel_size > 1
+        own_padding = "valid" if self.reflects else "same"
+        self.conv = nn.Conv1d(in_channels, out_channels, kernel_size, dilation=dilation, padding=own_padding)
         self.norm = MaskedBatchNorm(out_channels)
 
     def forward(self, hidden_states: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, C_in, F) to (B, C_out, F). Padding is zeroed first: what the kernel reaches there must be nothing."""
-        if mask is not None and self.conv.kernel_size[0] > 1:
-            hidden_states = hidden_states * mask
+        """(B, C_in, F) to (B, C_out, F)."""
+        if self.reflects:
+            hidden_states = _reflected(hidden_states, mask, self.conv.dilation[0] * (self.conv.kernel_size[0] - 1))
+        elif self.conv.kernel_size[0] > 1:
+            hidden_states = _zeroed(hidden_states, mask)
         return self.norm(torch.relu(self.conv(hidden_states)), mask)
 
 
 class Res2NetBlock(nn.Module):
     """Groups of channels pass one after another, each adding the result of the one before it."""
 
-    def __init__(self, channels: int, kernel_size: int, dilation: int, scale: int):
+    def __init__(self, channels: int, kernel_size: int, dilation: int, scale: int, padding: str):
         super().__init__()
         width = channels // scale
-        self.blocks = nn.ModuleList(TdnnBlock(width, width, kernel_size, dilation) for _ in range(scale - 1))
+        self.blocks = nn.ModuleList(TdnnBlock(width, width, kernel_size, dilation, padding) for _ in range(scale - 1))
         self.scale = scale
 
     def forward(self, hidden_states: Tensor, mask: Tensor | None) -> Tensor:
@@ -109,7 +119,7 @@ class SeRes2NetBlock(nn.Module):
     def __init__(self, config: EcapaTdnnConfig, kernel_size: int, dilation: int):
         super().__init__()
         self.tdnn1 = TdnnBlock(config.channels, config.channels, 1, 1)
-        self.res2net_block = Res2NetBlock(config.channels, kernel_size, dilation, config.res2net_scale)
+        self.res2net_block = Res2NetBlock(config.channels, kernel_size, dilation, config.res2net_scale, config.padding)
         self.tdnn2 = TdnnBlock(config.channels, config.channels, 1, 1)
         self.se_block = SqueezeExcitation(config.channels, config.se_channels)
 
@@ -141,8 +151,9 @@ class EcapaTdnnModel(PreTrainedModel):
     """ECAPA-TDNN: log-mel frames to one embedding an utterance.
 
     Source: Desplanques, Thienpondt and Demuynck, "ECAPA-TDNN: Emphasized Channel Attention, Propagation and
-    Aggregation in TDNN Based Speaker Verification", Interspeech 2020; layer names as in SpeechBrain's recipe.
-    Deviation: convolutions pad with zeros, not by reflection, so that a clip in a padded batch equals the clip alone.
+    Aggregation in TDNN Based Speaker Verification", Interspeech 2020; layer names as in SpeechBrain's recipe. With
+    `padding: reflect` SpeechBrain's published weights give the embeddings that they give there for a clip alone.
+    Deviation: a clip in a padded batch equals the clip alone. `zeros`, the default, is not what SpeechBrain does.
     """
 
     config_class = EcapaTdnnConfig
@@ -156,7 +167,7 @@ class EcapaTdnnModel(PreTrainedModel):
         first_kernel, *kernels = config.kernel_sizes
         first_dilation, *dilations = config.dilations
         self.blocks = nn.ModuleList(
-            [TdnnBlock(config.num_mel_bins, config.channels, first_kernel, first_dilation)]
+            [TdnnBlock(config.num_mel_bins, config.channels, first_kernel, first_dilation, config.padding)]
             + [SeRes2NetBlock(config, kernel, d) for kernel, d in zip(kernels, dilations, strict=True)]
         )
         self.mfa = TdnnBlock(len(kernels) * config.channels, config.mfa_channels, 1, 1)
@@ -186,10 +197,9 @@ class EcapaTdnnModel(PreTrainedModel):
         Returns:
             `last_hidden_state` (B, F, C_mfa) and `pooler_output` (B, E).
         """
-        mask = None
-        if attention_mask is not None and not bool(attention_mask.all()):
-            mask = attention_mask[:, None].to(input_features.dtype)
-        hidden_states = self.blocks[0](input_features.transpose(1, 2), mask)
+        hidden_states = input_features.transpose(1, 2)
+        mask = _feature_mask(attention_mask, hidden_states)
+        hidden_states = self.blocks[0](hidden_states, mask)
         outputs = []
         for block in self.blocks[1:]:
             hidden_states = block(hidden_states, mask)
@@ -276,10 +286,8 @@ class ResNet34Model(PreTrainedModel):
         Returns:
             `last_hidden_state` (B, F / 8, 8C · M / 8), sizes rounded up, and `pooler_output` (B, E).
         """
-        mask = None
-        if attention_mask is not None and not bool(attention_mask.all()):
-            mask = attention_mask[:, None, None].to(input_features.dtype)
         image = input_features.transpose(1, 2)[:, None]
+        mask = _feature_mask(attention_mask, image)
         hidden_states = torch.relu(self.bn1(self.conv1(_zeroed(image, mask)), mask))
         for block in (*self.layer1, *self.layer2, *self.layer3, *self.layer4):
             hidden_states, mask = block(hidden_states, mask)
@@ -291,9 +299,48 @@ class ResNet34Model(PreTrainedModel):
 SPEAKER_ENCODERS = {model.config_class.model_type: model for model in (EcapaTdnnModel, ResNet34Model)}
 
 
+def _feature_mask(attention_mask: Tensor | None, features: Tensor) -> Tensor | None:
+    """(B, F) as (B, 1, F) or (B, 1, 1, F), for features (B, C, F) or (B, C, M, F); None if every frame is real.
+
+    Whether every frame is real is asked on the CPU only: on a GPU the host would have to wait for the answer.
+    """
+    if attention_mask is None or (attention_mask.device.type == "cpu" and bool(attention_mask.all())):
+        return None
+    ones = (1,) * (features.dim() - 2)
+    return attention_mask.view(len(attention_mask), *ones, -1).to(features.dtype)
+
+
 def _zeroed(hidden_states: Tensor, mask: Tensor | None) -> Tensor:
     """Padding as nothing: what a kernel reaches there must not count."""
-    return hidden_states if mask is None else hidden_states * mask
+    return hidden_states if mask is None else hidden_states * mask.to(hidden_states.dtype)
+
+
+def _reflected(hidden_states: Tensor, mask: Tensor | None, reach: int) -> Tensor:
+    """(B, C, F) to (B, C, F + reach): each clip mirrored at its own first and last frame, which are not repeated.
+
+    A clip that is shorter than the part to be mirrored is mirrored back and forth, and one of a single frame repeats
+    it, as `numpy.pad` does; SpeechBrain refuses those. What comes after a clip's mirrored end is nothing to rely on.
+    """
+    before, after, frames = reach // 2, reach - reach // 2, hidden_states.shape[-1]
+    if mask is None and frames > after:
+        return pad_ends(hidden_states, (before, after), mode="reflect")
+    positions = torch.arange(-before, frames + after, device=hidden_states.device)[None, None]
+    last = frames - 1 if mask is None else (mask != 0).sum(dim=-1, keepdim=True) - 1
+    period = torch.as_tensor(2 * last, device=hidden_states.device).clamp(min=1)
+    steps = positions % period
+    source = torch.minimum(steps, period - steps)
+    return hidden_states.gather(2, source.expand(*hidden_states.shape[:2], -1))
+
+
+def _per_channel(values: Tensor, like: Tensor) -> Tensor:
+    """(C,) as what (B, C, F) or (B, C, M, F) can be multiplied by."""
+    return values.view(-1, *(1,) * (like.dim() - 2))
+
+
+def _channel_sums(hidden_states: Tensor, mask: Tensor) -> Tensor:
+    """Sums over clips and real frames (and mel bins): (B, C, F) or (B, C, M, F) to (C,)."""
+    over_frames = hidden_states.flatten(1, -2) @ mask.flatten(1)[..., None]
+    return over_frames.view(*hidden_states.shape[:2], -1).sum(dim=(0, 2))
 
 
 def _frame_weights(hidden_states: Tensor, mask: Tensor | None) -> Tensor:

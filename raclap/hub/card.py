@@ -84,5 +84,5 @@ def _objective(recipe: Recipe) -> str:
 
 
 def _licence(corpus: Inspection) -> str:
-    stated = sorted({licence for licence in corpus.manifest.column("licence") if licence})
+    stated = sorted(licence for licence in corpus.manifest.distinct("licence") if licence)
     return ", ".join(stated) or "not stated"

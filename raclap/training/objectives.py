@@ -1,6 +1,7 @@
 """What a step minimises: a model and a batch in, a loss and its figures out."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -8,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from raclap.data.notes import split_notes
+from raclap.data.ragged import LENGTHS, is_flat, pad_clips, padded
 from raclap.recipe import ObjectiveRecipe, TrainingRecipe
 from raclap.training.contrastive_loss import contrastive_loss
 from raclap.training.distributed import gather
+from raclap.training.micro_batches import part_sizes
 from raclap.training.relations import Relation, SameGroup, SharedAttributes
 
 _MASKS = {"audio": "audio_attention_mask", "text": "attention_mask"}
@@ -127,15 +130,17 @@ def embed_pairs(
 ) -> PairEmbeds:
     """Embeds a batch; with micro-batches a tower sees items of like length together.
 
-    The batch (and so the negatives) stays as it was drawn: only the padding shrinks. A tower with batch statistics
-    (ECAPA-TDNN in training) normalises each part by itself. DDP allows several forward calls before one backward.
+    The batch (and so the negatives) stays as it was drawn: only the padding shrinks, see `part_sizes`. A tower with
+    batch statistics (ECAPA-TDNN in training) normalises each part by itself. DDP allows several forward calls before
+    one backward.
     """
+    if _bare(model).config.audio_window_is_fixed:
+        speech_micro_batches = 1  # every clip fills the window: there is no padding to save
     if speech_micro_batches == text_micro_batches == 1:
-        output = model(**batch)
+        output = model(**padded(batch))
         return PairEmbeds(output.audio_embeds, output.text_embeds, _scale(model))
-    audio = {
-        name: value for name, value in batch.items() if name.startswith(("input_values", "input_features", "audio"))
-    }
+    of_audio = ("input_values", "input_features", "audio", "waveform")
+    audio = {name: value for name, value in batch.items() if name.startswith(of_audio)}
     text = {name: value for name, value in batch.items() if name not in audio}
     return PairEmbeds(
         _embed_by_length(model, audio, "audio", speech_micro_batches),
@@ -148,16 +153,28 @@ def _embed_by_length(model: nn.Module, inputs: dict[str, Tensor], modality: str,
     """Embeddings of one modality, in the order of the batch: (b, D)."""
     name = f"{modality}_embeds"
     mask = inputs.get(_MASKS[modality])
-    if parts == 1 or mask is None:
-        return model(**inputs)[name]
-    lengths = mask.sum(dim=1)
-    order = torch.argsort(lengths, stable=True)
-    embeds = [
-        model(**{key: value[rows, : int(lengths[rows].max())] for key, value in inputs.items()})[name]
-        for rows in order.chunk(parts)
-    ]
+    if parts == 1 or (mask is None and not is_flat(inputs)):
+        return model(**padded(inputs))[name]
+    lengths, order = (inputs[LENGTHS] if is_flat(inputs) else mask.sum(dim=1)).sort(stable=True)
+    rising = lengths.tolist()
+    runs = order.split(part_sizes(rising, parts))
+    embeds = [model(**part)[name] for part in _take(inputs, runs, rising)]
     return torch.cat(embeds)[torch.argsort(order)]
 
 
+def _take(inputs: dict[str, Tensor], runs: Sequence[Tensor], rising: Sequence[int]) -> Iterator[dict[str, Tensor]]:
+    """Each run of items, as long as its longest."""
+    if is_flat(inputs):
+        yield from pad_clips(inputs, [rows.tolist() for rows in runs])
+        return
+    for rows, end in zip(runs, itertools.accumulate(map(len, runs)), strict=True):
+        yield {key: value[rows, : rising[end - 1]] for key, value in inputs.items()}
+
+
 def _scale(model: nn.Module) -> Tensor:
-    return getattr(model, "module", model).logit_scale
+    return _bare(model).logit_scale
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    """The model itself, of one that several processes share."""
+    return getattr(model, "module", model)

@@ -10,10 +10,18 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from transformers import BertModel
+from transformers import BertModel, WavLMConfig
 
 from conftest import RATE, make_tokenizer, tiny_bert_config, tone
-from modeling_raclap import EcapaTdnnConfig, RaClapFeatureExtractor, RaClapModel, RaClapProcessor, ResNet34Config
+from encoder_families import WHISPER
+from modeling_raclap import (
+    EcapaTdnnConfig,
+    RaClapConfig,
+    RaClapFeatureExtractor,
+    RaClapModel,
+    RaClapProcessor,
+    ResNet34Config,
+)
 from modeling_raclap.modeling_raclap import build_tower
 from raclap.errors import ModelFolderError
 from raclap.hub.export import export
@@ -44,6 +52,7 @@ classify = pipeline("zero-shot-audio-classification", model=model, tokenizer=pro
 scores = classify(samples, candidate_labels=["low", "loud"],
                   hypothesis_template="a {} voice")
 print(json.dumps({"type": config.model_type, "logits": output.logits_per_audio.tolist(),
+                  "tower": type(model.audio_model).__name__,
                   "labels": sorted(s["label"] for s in scores), "total": sum(s["score"] for s in scores)}))
 """
 
@@ -51,6 +60,19 @@ print(json.dumps({"type": config.model_type, "logits": output.logits_per_audio.t
 SPEECH = {
     "ecapa-tdnn": EcapaTdnnConfig(channels=32, mfa_channels=48, hidden_size=24),
     "resnet-34": ResNet34Config(channels=4, block_counts=(1, 1, 1, 1), hidden_size=24),
+    "wavlm": WavLMConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, conv_dim=(32, 32, 32),
+        conv_stride=(5, 4, 4), conv_kernel=(10, 4, 4), num_feat_extract_layers=3, num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=2,
+    ),
+    "whisper": RaClapConfig(audio_config=WHISPER).audio_config,
+}  # fmt: skip
+EXTRACTORS = {
+    "wavlm": {"features": "waveform"},
+    "whisper": {
+        "features": "stock",
+        "stock": {"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": 20, "chunk_length": 2},
+    },
 }
 
 
@@ -58,7 +80,8 @@ def build(speech: str) -> tuple[RaClapModel, RaClapProcessor]:
     torch.manual_seed(0)
     text = BertModel(tiny_bert_config())
     model = RaClapModel.from_speech_text_pretrained(build_tower(SPEECH[speech]), text, projection_dim=32)
-    return model, RaClapProcessor(RaClapFeatureExtractor(features="log_mel"), make_tokenizer())
+    extractor = RaClapFeatureExtractor(**EXTRACTORS.get(speech, {"features": "log_mel"}))
+    return model, RaClapProcessor(extractor, make_tokenizer())
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +110,7 @@ def test_auto_classes_and_pipeline_in_a_fresh_process(speech, tmp_path):
     with torch.no_grad():
         expected = model(**processor(text=["a low voice", "a loud voice"], audio=clip)).logits_per_audio
     torch.testing.assert_close(torch.tensor(found["logits"]), expected, rtol=1e-4, atol=1e-4)
-    assert found["type"] == "raclap"
+    assert found["type"] == "raclap" and found["tower"] == type(model.audio_model).__name__
     assert found["labels"] == ["loud", "low"] and found["total"] == pytest.approx(1)
 
 

@@ -1,5 +1,6 @@
 """The model against oracles: closed-form losses, naive pooling, and independence of a clip from its batch."""
 
+import copy
 import math
 
 import numpy as np
@@ -15,6 +16,7 @@ from modeling_raclap import (
     RaClapModel,
     ResNet34Config,
     ResNet34Model,
+    wavlm_attention_raclap,
 )
 from modeling_raclap.losses_raclap import info_nce
 from modeling_raclap.modeling_raclap import build_tower, load_tower
@@ -38,6 +40,7 @@ TOWERS = {
     "wav2vec2-base": speech_config(Wav2Vec2Config),
     "wav2vec2-large": speech_config(Wav2Vec2Config, "layer", True),
     "hubert-base": speech_config(HubertConfig),
+    "hubert-large": speech_config(HubertConfig, "layer", True),
     "ecapa-tdnn": EcapaTdnnConfig(channels=64, mfa_channels=96, hidden_size=32),
     "resnet-34": ResNet34Config(channels=4, block_counts=(1, 1, 2, 1), hidden_size=32),
 }
@@ -49,7 +52,8 @@ SPEAKER_ENCODERS = {
 
 def build(audio_config, **fields) -> RaClapModel:
     torch.manual_seed(0)
-    config = RaClapConfig(audio_config=audio_config, text_config=tiny_bert_config(), projection_dim=32, **fields)
+    speech = copy.deepcopy(audio_config)  # a model writes the attention that it takes into its configuration
+    config = RaClapConfig(audio_config=speech, text_config=tiny_bert_config(), projection_dim=32, **fields)
     return RaClapModel(config).eval()
 
 
@@ -75,13 +79,27 @@ def test_clip_alone_equals_clip_in_padded_batch(name):
     assert (batch - alone).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("name", [name for name in TOWERS if name not in SPEAKER_ENCODERS])
+def test_transformers_attend_through_the_fused_kernel(name, monkeypatch):
+    """So the equality above is that of scaled-dot-product attention with its masks."""
+    model, calls = build(TOWERS[name]), []
+    fused = torch.nn.functional.scaled_dot_product_attention
+
+    def counted(*args, **kwargs):
+        calls.append(kwargs["attn_mask"])
+        return fused(*args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", counted)
+    monkeypatch.setattr(wavlm_attention_raclap, "scaled_dot_product_attention", counted)
+    embed(model, extractor_for(name), clips())
+    assert len(calls) == 2 and all(mask is not None for mask in calls)
+
+
 def test_padding_would_change_the_library_group_norm():
     """The oracle above can fail: with the library's own layer put back, it does."""
     model, extractor = build(TOWERS["wavlm-base"]), extractor_for("wavlm-base")
     torch.manual_seed(0)
-    model.audio_model.feature_extractor.conv_layers[0] = WavLMModel(
-        TOWERS["wavlm-base"]
-    ).feature_extractor.conv_layers[0]
+    model.audio_model.feature_extractor.conv_layers[0] = WavLMModel(speech_config()).feature_extractor.conv_layers[0]
     model._masks_group_norm = False
     batch = embed(model, extractor, clips())
     alone = torch.cat([embed(model, extractor, clip) for clip in clips()])
@@ -89,7 +107,7 @@ def test_padding_would_change_the_library_group_norm():
 
 
 def test_masked_group_norm_equals_the_library_without_padding():
-    tower = WavLMModel(TOWERS["wavlm-base"]).eval()
+    tower = WavLMModel(speech_config()).eval()
     layer = tower.feature_extractor.conv_layers[0]
     with torch.no_grad():
         layer.layer_norm.weight.uniform_(0.5, 2.0)
@@ -102,9 +120,33 @@ def test_masked_group_norm_equals_the_library_without_padding():
         torch.testing.assert_close(masked(waveform), expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_masked_group_norm_counts_long_clips_in_half_precision(dtype):
+    layer = MaskedGroupNormConvLayer(WavLMModel(speech_config()).feature_extractor.conv_layers[0])
+    lengths = torch.tensor([70_001, 66_000])
+    mask = (torch.arange(80_000) < lengths[:, None]).float()
+    both = torch.stack([torch.randn(2, 80_000) * mask, mask], dim=1)[:, None]
+    with torch.no_grad():
+        expected = layer(both)[..., :13_000]
+        rough = layer.to(dtype)(both.to(dtype))[..., :13_000].float()
+    assert (rough - expected).norm() < 0.01 * expected.norm()
+
+
 def test_group_norm_replacement_keeps_the_names_of_the_weights():
     model = build(TOWERS["wavlm-base"])
-    assert list(model.audio_model.state_dict()) == list(WavLMModel(TOWERS["wavlm-base"]).state_dict())
+    assert list(model.audio_model.state_dict()) == list(WavLMModel(speech_config()).state_dict())
+
+
+@pytest.mark.parametrize("name", ["wavlm-base", "wavlm-large", "wav2vec2-base", "hubert-large"])
+def test_no_backward_pass_runs_through_frozen_convolutions(name):
+    model, seen = build(TOWERS[name]).train(), []
+    model.audio_model.feature_extractor.register_forward_hook(lambda *arguments: seen.append(arguments[2]))
+    inputs = extractor_for(name)(clips(), sampling_rate=RATE)
+    model.get_audio_features(**inputs)
+    assert seen[0].requires_grad, "trained convolutions keep what their gradient needs"
+    model.audio_model.feature_extractor.requires_grad_(False)
+    model.get_audio_features(**inputs)
+    assert not seen[1].requires_grad
 
 
 def test_layer_weighted_mean_is_equation_2():

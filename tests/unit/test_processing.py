@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
 from conftest import RATE, make_tokenizer, tone
 from modeling_raclap import RaClapFeatureExtractor, RaClapProcessor
@@ -89,6 +90,132 @@ def test_log_mel_follows_loudness_and_pitch():
     assert (high - low)[:, peak].mean().item() == pytest.approx(np.log(100), abs=1e-3)
     louder = extractor(0.01 * np.sin(2 * np.pi * 2000 * time), sampling_rate=RATE)["input_features"][0]
     assert int(louder.mean(0).argmax()) > peak
+
+
+PUBLISHED_FRONT_ENDS = {
+    "speechbrain": {"front_end": "speechbrain", "low_hz": 0.0, "normalize": "utterance"},
+    "kaldi": {"front_end": "kaldi", "normalize": "utterance"},
+}
+FRONT_ENDS = {"raclap": {}, **PUBLISHED_FRONT_ENDS}
+
+
+def loud_then_silent() -> np.ndarray:
+    """0.2 s in which every part of a front end has something to do: an offset, noise, a tone and digital silence."""
+    time = np.arange(3200) / RATE
+    samples = 0.6 * np.sin(2 * np.pi * 440 * time) + 0.02 * np.random.default_rng(1).standard_normal(3200) + 0.05
+    return np.where(time < 0.13, samples, 0.0).astype(np.float32)
+
+
+def naive_power(frames: np.ndarray, length: int) -> np.ndarray:
+    """(F, W) to (F, length / 2 + 1): the definition of the discrete Fourier transform, squared."""
+    bins, samples = np.arange(length // 2 + 1), np.arange(frames.shape[1])
+    return np.abs(frames @ np.exp(-2j * np.pi * np.outer(samples, bins) / length)) ** 2
+
+
+def triangles_over_mel(length: int, low_hz: float) -> np.ndarray:
+    """(length / 2 + 1, 80): up to a centre and down again along the mel axis, which is 1127 ln(1 + f / 700)."""
+    points = np.linspace(*(1127 * np.log(1 + hz / 700) for hz in (low_hz, RATE / 2)), 82)
+    filters = np.zeros((length // 2 + 1, 80))
+    for frequency in range(length // 2 + 1):
+        mel = 1127 * np.log(1 + frequency * RATE / length / 700)
+        for index, (left, centre, right) in enumerate(zip(points, points[1:], points[2:], strict=False)):
+            if left < mel < right:
+                rising = mel <= centre
+                filters[frequency, index] = (mel - left if rising else right - mel) / (
+                    centre - left if rising else right - centre
+                )
+    return filters
+
+
+def raclap_reference(samples: np.ndarray) -> np.ndarray:
+    window = 0.54 - 0.46 * np.cos(2 * np.pi * np.arange(400) / 400)
+    frames = np.stack([samples[start : start + 400] * window for start in range(0, len(samples) - 399, 160)])
+    energies = np.log(naive_power(frames, 400) @ triangles_over_mel(400, 20.0) + 1e-8)
+    return (energies + 6.0) / 4.0
+
+
+def kaldi_reference(samples: np.ndarray) -> np.ndarray:
+    """Kaldi's fbank with a Hamming window, without dither and energy, less the mean of each bin."""
+    window = 0.54 - 0.46 * np.cos(2 * np.pi * np.arange(400) / 399)
+    frames = []
+    for start in range(0, len(samples) - 399, 160):
+        frame = samples[start : start + 400] * 2.0**15
+        frame = frame - frame.mean()
+        emphasised = frame.copy()
+        for index in range(400):
+            emphasised[index] = frame[index] - 0.97 * frame[max(0, index - 1)]
+        frames.append(emphasised * window)
+    energies = naive_power(np.stack(frames), 512) @ triangles_over_mel(512, 20.0)
+    features = np.log(np.maximum(energies, 2.0**-23))
+    return features - features.mean(0)
+
+
+def speechbrain_reference(samples: np.ndarray) -> np.ndarray:
+    """SpeechBrain's Fbank, less the mean of each bin."""
+    window = 0.54 - 0.46 * np.cos(2 * np.pi * np.arange(400) / 400)
+    extended = np.concatenate([np.zeros(200), samples, np.zeros(200)])
+    frames = np.stack([extended[160 * t : 160 * t + 400] * window for t in range(len(samples) // 160 + 1)])
+    points = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + RATE / 2 / 700), 82) / 2595) - 1)
+    filters = np.zeros((201, 80))
+    for index in range(80):
+        centre, width = points[index + 1], points[index + 1] - points[index]
+        for frequency in range(201):
+            filters[frequency, index] = max(0.0, 1 - abs(40.0 * frequency - centre) / width)
+    decibels = 10 * np.log10(np.maximum(naive_power(frames, 400) @ filters, 1e-10))
+    decibels = np.maximum(decibels, decibels.max() - 80)
+    return decibels - decibels.mean(0)
+
+
+REFERENCES = {"raclap": raclap_reference, "kaldi": kaldi_reference, "speechbrain": speechbrain_reference}
+
+
+@pytest.mark.parametrize("front_end", FRONT_ENDS)
+def test_front_end_equals_its_definition(front_end):
+    extractor = RaClapFeatureExtractor(features="log_mel", **FRONT_ENDS[front_end])
+    features = extractor(loud_then_silent(), sampling_rate=RATE)["input_features"][0]
+    expected = REFERENCES[front_end](loud_then_silent().astype(np.float64))
+    assert features.shape == expected.shape == ((21 if front_end == "speechbrain" else 18), 80)
+    np.testing.assert_allclose(features.numpy(), expected, rtol=0, atol=2e-3)
+
+
+def test_references_tell_the_front_ends_apart():
+    kaldi, speechbrain, raclap = (REFERENCES[name](loud_then_silent()) for name in ("kaldi", "speechbrain", "raclap"))
+    decibels = speechbrain[:18] * np.log(10) / 10
+    assert np.abs(decibels - kaldi).max() > 1 and np.abs(kaldi - (raclap - raclap.mean(0)) * 4).max() > 1
+    floor = speechbrain.min(0)
+    assert (speechbrain == floor).sum() > 80, "frames of silence lie at 80 dB under the loudest"
+
+
+def test_kaldi_front_end_equals_the_one_of_transformers():
+    filters = mel_filter_bank(257, 80, 20.0, RATE / 2, RATE, mel_scale="kaldi", triangularize_in_mel_space=True)
+    expected = spectrogram(
+        loud_then_silent() * 2.0**15, window_function(400, "hamming", periodic=False), 400, 160, fft_length=512,
+        power=2.0, center=False, preemphasis=0.97, mel_filters=filters, log_mel="log",
+        mel_floor=1.192092955078125e-07, remove_dc_offset=True,
+    ).T  # fmt: skip
+    extractor = RaClapFeatureExtractor(features="log_mel", **PUBLISHED_FRONT_ENDS["kaldi"])
+    features = extractor(loud_then_silent(), sampling_rate=RATE)["input_features"][0]
+    np.testing.assert_allclose(features.numpy(), expected - expected.mean(0), rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("front_end", FRONT_ENDS)
+def test_front_end_in_a_batch_and_saved(front_end, clip, tmp_path):
+    extractor = RaClapFeatureExtractor(features="log_mel", **FRONT_ENDS[front_end])
+    extractor.save_pretrained(tmp_path)
+    loaded = RaClapFeatureExtractor.from_pretrained(tmp_path)
+    assert loaded.to_dict() == extractor.to_dict() and loaded.front_end == front_end
+    clips = [clip, loud_then_silent(), 0.001 * clip[:1700]]
+    batch = loaded(clips, sampling_rate=RATE)
+    for features, mask, samples in zip(batch["input_features"], batch["audio_attention_mask"], clips, strict=True):
+        alone = extractor(samples, sampling_rate=RATE)["input_features"][0]
+        assert mask.sum() == len(alone)
+        torch.testing.assert_close(features[: len(alone)], alone, rtol=1e-5, atol=1e-5)
+        assert not features[len(alone) :].any()
+
+
+def test_front_end_is_one_of_three():
+    with pytest.raises(ValueError, match="front_end 'librosa' is not one of raclap, kaldi, speechbrain"):
+        RaClapFeatureExtractor(features="log_mel", front_end="librosa")
 
 
 def test_utterance_normalisation_uses_real_samples_only(clip):
