@@ -1,11 +1,25 @@
 """The `raclap` command: what the three scripts do not do."""
 
 import argparse
+import gc
+import inspect
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from raclap.console import exits_cleanly
 
 _EMBEDDED = "embedded"
+_CONVERSIONS = {  # what is converted: one line of help, and what FILE is
+    "speechbrain-ecapa": (
+        "SpeechBrain's ECAPA-TDNN, trained on VoxCeleb",
+        "embedding_model.ckpt of speechbrain/spkrec-ecapa-voxceleb, or the same weights as .safetensors",
+    ),
+    "wespeaker-resnet34": (
+        "WeSpeaker's ResNet-34 (or another of its ResNets of basic blocks)",
+        "avg_model.pt of a WeSpeaker ResNet with one embedding layer, or the same weights as .safetensors",
+    ),
+}
 
 
 @exits_cleanly
@@ -14,45 +28,128 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="raclap", description="Find, tag and judge speech by how it sounds.")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_prepare(commands)
+    _add_convert(commands)
     arguments = parser.parse_args()
     arguments.run(arguments)
 
 
 def _add_prepare(commands: argparse._SubParsersAction) -> None:
+    from raclap.corpora.options import OPTIONS, takes_pairs, takes_several
+    from raclap.corpora.preparation import READERS, options_of
+
+    takers = {name: [corpus for corpus in READERS if name in options_of(corpus)] for name in OPTIONS}
     parser = commands.add_parser(
         "prepare",
         help="turn a corpus on disk into a manifest",
         description=(
-            "Reads a corpus as it was released, composes captions where it has none, splits by speaker and writes "
-            "the manifest (Parquet). The embedded corpora (prompt_like, textrol_like, craft_like) are spoken by "
-            "espeak-ng; they need no ROOT, but the extra raclap[demo]."
+            "Reads a corpus as it was released, composes captions where it has none, splits by speaker where it says "
+            "nothing of splits, and writes the manifest (Parquet). The embedded corpora (prompt_like, textrol_like, "
+            "craft_like) are spoken by espeak-ng; they need no ROOT, but the extra raclap[demo]."
         ),
+        epilog="\n".join(
+            ["corpora:", *(f"  {name:<22}{_first_line(reader)}" for name, reader in sorted(READERS.items()))]
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("corpus", help="ravdess, emodb, or embedded for the three that the package speaks itself")
-    parser.add_argument("root", nargs="?", type=Path, help="folder of the corpus, as it was released")
-    parser.add_argument("--output", type=Path, help="manifest to write (default: CACHE/CORPUS/manifest.parquet)")
+    parser.add_argument("corpus", help="one of those below, or embedded for the three that the package speaks itself")
+    parser.add_argument("root", nargs="?", type=Path, help="folder or table of the corpus, or its name on the Hub")
+    parser.add_argument("--output", type=Path, help="manifest to write (default: CACHE/NAME/manifest.parquet)")
     parser.add_argument(
         "--cache", type=Path, help="folder of manifests and embedded corpora (default: $RACLAP_CACHE, or "
         "~/.cache/raclap/corpora)",
     )  # fmt: skip
-    parser.add_argument("--skip-bad", action="store_true", help="leave bad recordings out, and list them")
+    parser.add_argument("--skip-bad", action="store_true", help="leave bad rows and recordings out, and list them")
+    parser.add_argument(
+        "--audio-check",
+        choices=("header", "exists", "none"),
+        default="header",
+        help="open each recording (counts hours), only look whether it is there, or neither (default: header)",
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="embedded: factor on the number of clips")
     parser.add_argument("--seed", type=int, default=0, help="embedded: decides who says what, and how")
-    parser.set_defaults(run=_prepare)
+    for name, corpora in takers.items():
+        if not corpora:
+            continue
+        example = options_of(corpora[0])[name]
+        several = takes_pairs(example) or takes_several(example)
+        words: dict[str, Any] = {"nargs": "+", "action": "extend"} if several else {}
+        metavar = OPTIONS[name].rpartition(", ")[2] if takes_pairs(example) else None
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", help=f"{OPTIONS[name]} ({', '.join(corpora)})", metavar=metavar, **words
+        )
+    parser.set_defaults(run=partial(_prepare, [name for name, corpora in takers.items() if corpora]))
 
 
-def _prepare(arguments: argparse.Namespace) -> None:
-    from raclap.corpora.preparation import prepare, show, summarise
+def _first_line(reader: Any) -> str:
+    return (inspect.getmodule(reader).__doc__ or "").strip().partition("\n")[0]
+
+
+def _prepare(option_names: list[str], arguments: argparse.Namespace) -> None:
+    from raclap.corpora.listing import corpus_name
+    from raclap.corpora.options import read_options
+    from raclap.corpora.preparation import options_of, prepare, show, summarise
     from raclap.corpora.synthetic import build, default_cache
     from raclap.data.manifest import read_manifest
     from raclap.errors import RecipeError
 
     cache = arguments.cache or default_cache()
+    given = {name: getattr(arguments, name) for name in option_names}
     if arguments.corpus == _EMBEDDED:
+        read_options(given, {})
         for manifest in build(cache, scale=arguments.scale, seed=arguments.seed).values():
             show(summarise(read_manifest(manifest)))
         return
+    parameters = options_of(arguments.corpus)
     if arguments.root is None:
         raise RecipeError(f"prepare {arguments.corpus}: name the folder that holds the corpus")
-    output = arguments.output or cache / arguments.corpus / "manifest.parquet"
-    prepare(arguments.corpus, arguments.root, output, skip_bad=arguments.skip_bad)
+    options = read_options(given, parameters)
+    # Readers of users' own data name the corpus; others are corpora of a name of their own.
+    name = options.get("name") or corpus_name(arguments.root) if "name" in parameters else arguments.corpus
+    gc.freeze()  # what was imported stays: no collection need look through it again
+    prepare(
+        arguments.corpus,
+        arguments.root,
+        arguments.output or cache / name / "manifest.parquet",
+        skip_bad=arguments.skip_bad,
+        audio_check=arguments.audio_check,
+        **options,
+    )
+
+
+def _add_convert(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "convert",
+        help="turn published weights into a speech tower",
+        description=(
+            "Writes a folder of published weights, with the features that they were trained on, which a recipe takes "
+            "as model.speech.pretrained. The file is yours to fetch; nothing in it is executed."
+        ),
+    )
+    kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
+    for kind, (summary, file_help) in _CONVERSIONS.items():
+        conversion = kinds.add_parser(
+            kind,
+            help=summary,
+            description=f"{summary}: FILE to OUT, for `model: {{speech: {{pretrained: OUT}}}}` of a recipe.",
+        )
+        conversion.add_argument("file", metavar="FILE", type=Path, help=file_help)
+        conversion.add_argument("output", metavar="OUT", type=Path, help="folder to make; it must not exist")
+    parser.set_defaults(run=_convert)
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    from transformers.utils.logging import disable_progress_bar
+
+    from raclap.hub.speaker_weights import convert, write_tower
+
+    disable_progress_bar()
+    tower = convert(arguments.kind, arguments.file)
+    write_tower(tower, arguments.output)
+    config, weights = tower.model.config, tower.model.num_parameters()
+    print(
+        f"{arguments.output}: {type(tower.model).__name__}, {weights:,} weights, {config.num_mel_bins} mel bins, "
+        f"embeddings of {config.hidden_size}, features of {tower.features.front_end}"
+    )
+    if tower.left_out:
+        print(f"left out, as no part of the encoder: {', '.join(tower.left_out)}")
+    print(f"for a recipe: --set model.speech.pretrained={arguments.output}")

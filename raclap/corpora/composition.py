@@ -1,4 +1,4 @@
-"""Captions for corpora that only have labels, composed from the labels and from measured attributes.
+"""Captions for corpora that only have labels, composed from labels, from ratings and from measured attributes.
 
 Every caption names a part of what is known and says which, so that evaluation can tell what other clips it
 describes. Emotions are said in many ways, so that a model learns the meaning and not the label.
@@ -137,10 +137,53 @@ EMOTIONS = {
         nouns=("boredom", "weariness", "listlessness", "indifference"),
         strong=("utterly bored", "thoroughly weary", "completely uninterested"),
     ),
+    "contemptuous": EmotionWords(
+        adjectives=("contemptuous", "scornful", "disdainful", "derisive", "sneering", "dismissive"),
+        states=("full of contempt", "full of scorn"),
+        manners=(
+            "contemptuously",
+            "scornfully",
+            "disdainfully",
+            "with a sneer",
+            "in a contemptuous tone",
+            "as if looking down on someone",
+        ),
+        nouns=("contempt", "scorn", "disdain", "derision"),
+        strong=("utterly contemptuous", "witheringly scornful", "thoroughly disdainful"),
+    ),
+    "excited": EmotionWords(
+        adjectives=("excited", "eager", "enthusiastic", "thrilled", "exhilarated", "keyed-up"),
+        states=("full of enthusiasm", "buzzing with excitement"),
+        manners=(
+            "excitedly",
+            "eagerly",
+            "enthusiastically",
+            "in an excited tone",
+            "as if thrilled",
+            "as if unable to wait",
+        ),
+        nouns=("excitement", "eagerness", "enthusiasm", "exhilaration"),
+        strong=("wildly excited", "feverishly eager", "utterly thrilled"),
+    ),
+    "frustrated": EmotionWords(
+        adjectives=("frustrated", "exasperated", "vexed", "thwarted", "impatient", "discouraged"),
+        states=("out of patience", "at a loss what else to try"),
+        manners=(
+            "in frustration",
+            "in exasperation",
+            "impatiently",
+            "in a frustrated tone",
+            "as if nothing worked",
+            "as if held back",
+        ),
+        nouns=("frustration", "exasperation", "vexation", "impatience"),
+        strong=("thoroughly frustrated", "utterly exasperated", "deeply vexed"),
+    ),
 }
 
 # Before an adjective, and before a noun.
 _DEGREES = {
+    "mild": (("mildly", "slightly", "faintly"), ("mild", "slight", "a hint of")),
     "normal": (("moderately", "fairly", "rather"), ("moderate", "some", "a measure of")),
     "strong": (("very", "extremely", "deeply"), ("great", "intense", "a great deal of")),
 }
@@ -158,7 +201,7 @@ _SEXES = {"male": 1, "female": 2}
 
 @dataclass(frozen=True, slots=True)
 class LevelWords:
-    """Ways to say one level of a measured attribute.
+    """Ways to say one level of a measured or rated attribute.
 
     Attributes:
         manners: fit "speaks ...".
@@ -217,13 +260,74 @@ MEASURED = {
     },
 }
 
+# What listeners rated on scales, by the column of the manifest with `_level` behind it.
+RATED = {
+    "valence_level": {
+        "low": LevelWords(
+            ("in a negative tone", "in an unpleasant tone"),
+            ("negative in tone", "unpleasant in tone"),
+            ("a negative tone", "an unpleasant tone"),
+        ),
+        "normal": LevelWords(
+            ("in a tone between positive and negative",),
+            ("between positive and negative in tone",),
+            ("a tone between positive and negative",),
+        ),
+        "high": LevelWords(
+            ("in a positive tone", "in a pleasant tone"),
+            ("positive in tone", "pleasant in tone"),
+            ("a positive tone", "a pleasant tone"),
+        ),
+    },
+    "arousal_level": {
+        "low": LevelWords(
+            ("with little energy", "in a subdued way"),
+            ("subdued", "low in energy"),
+            ("little energy",),
+        ),
+        "normal": LevelWords(
+            ("with moderate energy", "with an ordinary amount of energy"),
+            ("moderate in energy", "average in energy"),
+            ("moderate energy", "an ordinary amount of energy"),
+        ),
+        "high": LevelWords(
+            ("energetically", "with a lot of energy"),
+            ("energetic", "high in energy"),
+            ("a lot of energy", "much energy"),
+        ),
+    },
+    "dominance_level": {
+        "low": LevelWords(
+            ("submissively", "in a yielding way"),
+            ("submissive", "yielding"),
+            ("little assertiveness",),
+        ),
+        "normal": LevelWords(
+            ("with moderate assertiveness", "with an ordinary amount of assertiveness"),
+            ("moderate in assertiveness", "average in assertiveness"),
+            ("moderate assertiveness", "an ordinary amount of assertiveness"),
+        ),
+        "high": LevelWords(
+            ("assertively", "with authority"),
+            ("assertive", "commanding"),
+            ("great assertiveness", "a commanding manner"),
+        ),
+    },
+}
+
+_LEVELS = {**MEASURED, **RATED}
 _VALUES: dict[str, Sequence[str]] = {
     "emotion": tuple(EMOTIONS),
     "intensity": tuple(_DEGREES),
     "sex": tuple(_SEXES),
     "age": tuple(_PEOPLE),
-    **{name: tuple(levels) for name, levels in MEASURED.items()},
+    **{name: tuple(levels) for name, levels in _LEVELS.items()},
 }
+
+
+def composable(attributes: Mapping[str, str]) -> bool:
+    """Whether enough is known for a caption: the emotion, or a measured or rated attribute."""
+    return not attributes.keys().isdisjoint(("emotion", *_LEVELS))
 
 
 def compose(pair_id: str, attributes: Mapping[str, str], count: int = 6) -> tuple[Caption, ...]:
@@ -235,11 +339,12 @@ def compose(pair_id: str, attributes: Mapping[str, str], count: int = 6) -> tupl
 
     Args:
         pair_id: seeds the choice.
-        attributes: any of emotion, intensity, sex, age, pitch, speed and volume; other keys are not named.
+        attributes: any of emotion, intensity, sex, age, pitch, speed, volume, valence_level, arousal_level and
+            dominance_level; other keys are not named.
         count: most captions; fewer come back when so little is known that they would repeat.
 
     Raises:
-        ManifestError: a value has no words, or neither the emotion nor a measured attribute is known.
+        ManifestError: a value has no words, or neither the emotion nor a measured or rated attribute is known.
 
     Example:
         >>> [caption.names for caption in compose("clip", {"emotion": "sad", "volume": "low"}, count=2)]
@@ -268,7 +373,7 @@ class _Parts:
         noun: fits "there is ... in the voice".
         person: who speaks, without article.
         sex: fits "a ... voice".
-        delivery, qualities, traits: manners, qualities and traits of the measured attributes.
+        delivery, qualities, traits: manners, qualities and traits of the measured and rated attributes.
     """
 
     mood: str
@@ -289,8 +394,8 @@ def _known(pair_id: str, attributes: Mapping[str, str]) -> dict[str, str]:
             raise ManifestError(f"{pair_id}: {name} '{value}'; expected one of {', '.join(_VALUES[name])}")
     if known.get("emotion", "neutral") == "neutral":
         known.pop("intensity", None)
-    if not {"emotion", *MEASURED} & known.keys():
-        raise ManifestError(f"{pair_id}: neither the emotion nor a measured attribute to make a caption of")
+    if not composable(known):
+        raise ManifestError(f"{pair_id}: neither the emotion nor a measured or rated attribute to make a caption of")
     return known
 
 
@@ -300,15 +405,15 @@ def _choose(known: Mapping[str, str], position: int, random: Random) -> tuple[st
         return tuple(known)
     if position == 1 and "emotion" in known:
         return ("emotion",)
-    measured = [name for name in known if name in MEASURED]
-    without_emotion = "emotion" not in known or (position % 3 == 2 and measured and random.random() < 0.5)
+    levels = [name for name in known if name in _LEVELS]
+    without_emotion = "emotion" not in known or (position % 3 == 2 and levels and random.random() < 0.5)
     others = [name for name in known if name != "emotion" and not (name == "intensity" and without_emotion)]
     fewest = min(2, len(others)) if without_emotion else 0
     chosen = set(random.sample(others, random.randint(fewest, len(others))))
     if not without_emotion:
         chosen.add("emotion")
-    elif not chosen.intersection(measured):
-        chosen.add(random.choice(measured))
+    elif not chosen.intersection(levels):
+        chosen.add(random.choice(levels))
     if "pitch" in chosen and "sex" in known:
         chosen.add("sex")
     return tuple(name for name in known if name in chosen)
@@ -324,7 +429,7 @@ def _draw(named: Mapping[str, str], random: Random) -> _Parts:
     mood = adjective = manner = noun = ""
     if "emotion" in named:
         mood, adjective, manner, noun = _draw_emotion(EMOTIONS[named["emotion"]], named.get("intensity"), random)
-    levels = [MEASURED[name][value] for name, value in named.items() if name in MEASURED]
+    levels = [_LEVELS[name][value] for name, value in named.items() if name in _LEVELS]
     random.shuffle(levels)
     delivery = _adverbs_first(random.choice(level.manners) for level in levels)
     person = _PEOPLE[named["age"]][_SEXES.get(named.get("sex", ""), 0)] if "age" in named else ""

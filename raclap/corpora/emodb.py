@@ -9,9 +9,8 @@ Source: Burkhardt et al. (2005).
 import re
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
-from raclap.corpora.listing import CorpusListing, collect, describe, find_recordings, split_by_speaker
+from raclap.corpora.listing import CorpusListing, collect, describe, find_recordings, look_up, split_by_speaker
 from raclap.data.manifest import Pair
 from raclap.errors import ManifestError
 
@@ -57,8 +56,6 @@ _EMOTIONS = {
     "F": "happy",
     "N": "neutral",
 }
-_Value = TypeVar("_Value")
-
 _NAME = re.compile(r"(\d\d)([a-z]\d\d)([A-Z])([a-z])")
 
 
@@ -106,9 +103,9 @@ def _parse(root: Path, splits: dict[str, str], path: Path) -> Pair | str:
     if match is None:
         raise ManifestError(f"{path}: expected speaker, sentence, emotion and version, as in 03a01Fa.wav")
     speaker, sentence, letter, _ = match.groups()
-    sex, age = _look_up(path, "speaker", speaker, _SPEAKERS)
-    transcript, _ = _look_up(path, "sentence", sentence, _SENTENCES)
-    emotion = _look_up(path, "emotion", letter, _EMOTIONS)
+    sex, age = look_up(path, "speaker", speaker, _SPEAKERS)
+    transcript, _ = look_up(path, "sentence", sentence, _SENTENCES)
+    emotion = look_up(path, "emotion", letter, _EMOTIONS)
     if speaker not in splits:
         return f"speaker {speaker} is in no split"
     return Pair(
@@ -126,9 +123,3 @@ def _parse(root: Path, splits: dict[str, str], path: Path) -> Pair | str:
         attributes={"emotion": emotion, "sex": sex},
         licence=LICENCE,
     )
-
-
-def _look_up(path: Path, field: str, code: str, known: dict[str, _Value]) -> _Value:
-    if code not in known:
-        raise ManifestError(f"{path}: {field} '{code}'; expected one of {', '.join(known)}")
-    return known[code]

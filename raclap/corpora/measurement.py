@@ -15,10 +15,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from raclap.data.audio import decode
 from raclap.errors import AudioError
 
 LEVELS = ("low", "normal", "high")
+
+# Start and end in seconds.
+Stretch = tuple[float | None, float | None]
 
 SAMPLE_RATE = 16_000  # Hz; one rate for every release of a corpus, so that the same clip measures the same
 _HOP = 160
@@ -58,8 +60,10 @@ class Measurement:
     duration: float
 
 
-def measure(path: Path, syllables: int | None = None) -> Measurement:
-    """Measures one recording.
+def measure(
+    path: Path, syllables: int | None = None, start: float | None = None, end: float | None = None
+) -> Measurement:
+    """Measures one recording, or a stretch of it; nothing outside the stretch is decoded.
 
     Speech frames are those within 30 dB of the loudest. Fundamental frequency is YIN's; a speech frame counts
     as voiced where it moves by less than a semitone to both neighbours and the frame resembles itself a period
@@ -70,11 +74,15 @@ def measure(path: Path, syllables: int | None = None) -> Measurement:
         path: the recording.
         syllables: how many syllables are spoken, where the transcript is known. None counts peaks of the
             energy in the vowels' band instead; where both are known, the rates correlate by 0.6 to 0.7.
+        start, end: seconds into the recording; None means from its beginning, to its end.
 
     Raises:
-        AudioError: the file is missing, unreadable, empty, shorter than 0.1 s, silent or not finite.
+        AudioError: the file is missing, unreadable, empty, shorter than 0.1 s, silent or not finite, or the stretch
+            lies outside it.
     """
-    samples = decode(path, SAMPLE_RATE)
+    from raclap.data.audio import decode  # and torch with it, which tables can do without
+
+    samples = decode(path, SAMPLE_RATE, start, end)
     if len(samples) < SAMPLE_RATE // 10:
         raise AudioError(f"{path}: shorter than 0.1 s")
     power = _power(samples, _FRAME)
@@ -100,6 +108,7 @@ def measure_all(
     syllables: Sequence[int | None],
     skip_bad: bool = False,
     workers: int | None = None,
+    stretches: Sequence[Stretch] | None = None,
 ) -> list[Measurement | AudioError]:
     """Measures recordings in several processes, under a progress bar.
 
@@ -108,15 +117,17 @@ def measure_all(
         syllables: for each, how many syllables are spoken, or None.
         skip_bad: return the error of a bad recording in its place instead of raising it.
         workers: processes; None takes one a core. Few recordings are measured in this process.
+        stretches: for each, start and end in seconds, or None for what is not bounded; None takes whole recordings.
 
     Raises:
         AudioError: a recording cannot be measured and `skip_bad` is false.
     """
     workers = workers or os.cpu_count() or 1
+    stretches = [(None, None)] * len(paths) if stretches is None else stretches
     outcomes = []
     with _mapping(1 if len(paths) < _FEWEST_FOR_POOL else workers) as mapping:
-        bar = tqdm(mapping(_outcome, paths, syllables), total=len(paths), desc="measuring", unit="clip", disable=None)
-        for outcome in bar:
+        measured = mapping(_outcome, paths, syllables, stretches)
+        for outcome in tqdm(measured, total=len(paths), desc="measuring", unit="clip", disable=None):
             if isinstance(outcome, AudioError) and not skip_bad:
                 raise outcome
             outcomes.append(outcome)
@@ -154,21 +165,33 @@ def quantile_levels(
             if own == group and used and value is not None
         ]
         if fitted:
-            borders[group] = np.quantile(fitted, [1 / 3, 2 / 3])
+            borders[group] = thirds(fitted)
     return [
-        None if value is None or group not in borders else _name(value, borders[group], names)
+        None if value is None or group not in borders else third(value, borders[group], names)
         for value, group in zip(values, groups, strict=True)
     ]
 
 
-def _name(value: float, borders: np.ndarray, names: Sequence[str]) -> str:
+def thirds(values: Sequence[float]) -> tuple[float, float]:
+    """The two borders between the lower, the middle and the upper third of values, of which there must be some."""
+    lower, upper = np.quantile(values, [1 / 3, 2 / 3])
+    return float(lower), float(upper)
+
+
+def third(value: float, borders: tuple[float, float], names: Sequence[str] = LEVELS) -> str:
+    """The name of the third that a value lies in; what lies on a border is in the middle.
+
+    Example:
+        >>> third(2.0, (1.0, 2.0))
+        'normal'
+    """
     lower, upper = borders
     return names[0] if value < lower else names[2] if value > upper else names[1]
 
 
-def _outcome(path: Path, syllables: int | None) -> Measurement | AudioError:
+def _outcome(path: Path, syllables: int | None, stretch: Stretch) -> Measurement | AudioError:
     try:
-        return measure(path, syllables)
+        return measure(path, syllables, *stretch)
     except AudioError as error:
         return error
 

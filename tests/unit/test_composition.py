@@ -5,7 +5,8 @@ from itertools import product
 
 import pytest
 
-from raclap.corpora.composition import EMOTIONS, MEASURED, compose
+from raclap.corpora import vocabulary
+from raclap.corpora.composition import EMOTIONS, MEASURED, RATED, composable, compose
 from raclap.errors import ManifestError
 
 FULL = {
@@ -20,9 +21,17 @@ FULL = {
 EVERY = [
     {"emotion": emotion, "intensity": intensity, "sex": sex, "pitch": pitch, "speed": speed, "volume": volume}
     for emotion, intensity, sex, pitch, speed, volume in product(
-        EMOTIONS, ("normal", "strong"), ("male", "female"), *MEASURED.values()
+        EMOTIONS, ("mild", "normal", "strong"), ("male", "female"), *MEASURED.values()
     )
 ]
+# Every level that listeners can have rated, with an emotion and without.
+EVERY += [
+    {"sex": sex, **emotion, **dict(zip(RATED, levels, strict=True))}
+    for sex, emotion, *levels in product(
+        ("male", "female"), ({"emotion": "angry"}, {"emotion": "neutral"}, {}), *RATED.values()
+    )
+]
+LEVELS = {**MEASURED, **RATED}
 CAPTIONS = [(attributes, compose(f"clip{row}", attributes)) for row, attributes in enumerate(EVERY)]
 
 
@@ -42,14 +51,14 @@ def test_captions_are_distinct_and_name_known_attributes():
 
 def test_the_first_caption_names_everything_and_the_second_the_emotion():
     for attributes, (first, second, *_) in CAPTIONS:
-        silent = {"intensity"} if attributes["emotion"] == "neutral" else set()
+        silent = {"intensity"} if attributes.get("emotion") == "neutral" else set()
         assert set(first.names) == attributes.keys() - silent
-        assert second.names == ("emotion",)
+        assert "emotion" not in attributes or second.names == ("emotion",)
 
 
 def test_most_captions_name_the_emotion():
-    for _, captions in CAPTIONS:
-        assert sum("emotion" in caption.names for caption in captions) >= 4
+    for attributes, captions in CAPTIONS:
+        assert sum("emotion" in caption.names for caption in captions) >= (4 if "emotion" in attributes else 0)
 
 
 def test_pitch_is_named_with_the_sex_and_intensity_with_the_emotion():
@@ -58,16 +67,18 @@ def test_pitch_is_named_with_the_sex_and_intensity_with_the_emotion():
             assert "pitch" not in caption.names or "sex" in caption.names
             assert "intensity" not in caption.names or "emotion" in caption.names
             assert "intensity" not in caption.names or attributes["emotion"] != "neutral"
+            assert "emotion" in attributes or not {"emotion", "intensity"} & set(caption.names)
 
 
 def test_texts_say_what_they_name_and_nothing_else():
     for attributes, captions in CAPTIONS:
         for caption in captions:
             text = caption.text.lower()
-            assert ("emotion" in caption.names) == any(p in text for p in phrases(attributes["emotion"]))
+            if "emotion" in attributes:
+                assert ("emotion" in caption.names) == any(p in text for p in phrases(attributes["emotion"]))
             assert ("sex" in caption.names) == bool(re.search(r"\b(wo)?man\b|\b(fe)?male\b", text))
-            for name, levels in MEASURED.items():
-                words = levels[attributes[name]]
+            for name in LEVELS.keys() & attributes.keys():
+                words = LEVELS[name][attributes[name]]
                 said = [w for w in (*words.manners, *words.qualities, *words.traits) if re.search(rf"\b{w}\b", text)]
                 assert bool(said) == (name in caption.names), (caption, name)
 
@@ -77,8 +88,8 @@ def test_the_other_sex_and_other_levels_are_never_said():
         text = " ".join(caption.text.lower() for caption in captions)
         other = "female|woman" if attributes["sex"] == "male" else "male|man"
         assert not re.search(rf"\b({other})\b", text)
-        for name, levels in MEASURED.items():
-            for level, words in levels.items():
+        for name in LEVELS.keys() & attributes.keys():
+            for level, words in LEVELS[name].items():
                 if level != attributes[name]:
                     assert not re.search(rf"\b({'|'.join(words.manners + words.traits)})\b", text)
 
@@ -86,8 +97,22 @@ def test_the_other_sex_and_other_levels_are_never_said():
 def test_strong_words_are_only_used_where_the_intensity_is_named():
     for attributes, captions in CAPTIONS:
         for caption in captions:
-            strong = any(word in caption.text.lower() for word in EMOTIONS[attributes["emotion"]].strong)
+            words = EMOTIONS[attributes["emotion"]].strong if "emotion" in attributes else ()
+            strong = any(word in caption.text.lower() for word in words)
             assert not strong or ("intensity" in caption.names and attributes["intensity"] == "strong")
+
+
+def test_degrees_are_only_said_where_the_intensity_is_named():
+    degrees = {
+        "mild": r"mildly|slightly|faintly|mild|slight|a hint of",
+        "normal": r"moderately|fairly|rather",
+        "strong": r"very|extremely|deeply|great|intense|a great deal of",
+    }
+    for attributes, captions in CAPTIONS:
+        for caption in captions if "intensity" in attributes else ():
+            for degree, words in degrees.items():
+                said = re.search(rf"\b({words})\b", caption.text.lower())
+                assert not said or ("intensity" in caption.names and attributes["intensity"] == degree), caption
 
 
 def test_english_is_well_formed():
@@ -99,7 +124,7 @@ def test_english_is_well_formed():
 
 
 def test_every_emotion_has_many_paraphrases():
-    assert {"neutral", "calm", "happy", "sad", "angry", "fearful", "disgusted", "surprised", "bored"} == set(EMOTIONS)
+    assert set(EMOTIONS) >= set(vocabulary.EMOTIONS.values())
     for emotion in EMOTIONS:
         words = EMOTIONS[emotion]
         assert len(set(words.adjectives)) >= 6
@@ -144,6 +169,27 @@ def test_measured_attributes_suffice():
     captions = compose("clip", {"speed": "slow", "volume": "high"})
     assert captions[0].names == ("speed", "volume")
     assert 1 <= len(captions) <= 6
+
+
+def test_ratings_suffice():
+    captions = compose("clip", {"sex": "male", "valence_level": "low", "arousal_level": "high"})
+    assert captions[0].names == ("sex", "valence_level", "arousal_level")
+    assert re.search("negative|unpleasant", captions[0].text) and "energ" in captions[0].text
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({"emotion": "sad"}, True),
+        ({"speed": "slow"}, True),
+        ({"arousal_level": "low"}, True),
+        ({"sex": "male"}, False),
+    ],
+)
+def test_composable_says_what_compose_can_do(attributes: dict[str, str], expected: bool):
+    assert composable(attributes) == expected
+    if expected:
+        assert compose("clip", attributes)
 
 
 def test_other_attributes_are_not_named():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from raclap.corpora.measurement import measure, measure_all, quantile_levels
+from raclap.corpora.measurement import measure, measure_all, quantile_levels, third, thirds
 from raclap.errors import AudioError
 
 RATE = 16_000
@@ -113,6 +113,32 @@ def test_measure_all_keeps_order_in_one_process_and_in_several(tmp_path: Path):
     assert measure_all(paths, counts, workers=2) == alone
 
 
+def test_a_stretch_is_measured_as_if_it_were_alone(tmp_path: Path):
+    whole = write(tmp_path / "whole.wav", np.concatenate([harmonic(120, 1.0), harmonic(300, 1.0), np.zeros(RATE)]))
+    alone = write(tmp_path / "alone.wav", harmonic(300, 1.0))
+    assert measure(whole, 5, start=1.0, end=2.0) == measure(alone, 5)
+    assert measure(whole, end=1.0).pitch == pytest.approx(120, rel=0.01)
+    stretches = [(1.0, 2.0), (None, 1.0), (None, None)]
+    pitches = [found.pitch for found in measure_all([whole] * 3, [None] * 3, stretches=stretches)]
+    assert pitches[:2] == pytest.approx([300, 120], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "reason"),
+    [
+        (2.5, 3.5, "not a stretch of its 3.00 s"),
+        (2.0, 1.0, "not a stretch"),
+        (0.0, 0.05, "shorter than"),
+        (2.0, 3.0, "silen"),
+    ],
+)
+def test_a_stretch_that_cannot_be_measured_is_named(tmp_path: Path, start: float, end: float, reason: str):
+    path = write(tmp_path / "tone.wav", np.concatenate([harmonic(120, 2.0), np.zeros(RATE)]))
+    with pytest.raises(AudioError, match=reason) as raised:
+        measure(path, start=start, end=end)
+    assert str(raised.value).startswith(f"{path}: ")
+
+
 def test_measure_all_stops_at_a_bad_recording_or_returns_its_error(tmp_path: Path):
     good, bad = write(tmp_path / "good.wav", harmonic(220, 0.5)), write(tmp_path / "bad.wav", np.zeros(RATE))
     with pytest.raises(AudioError, match=r"bad\.wav"):
@@ -142,6 +168,12 @@ def test_level_borders_come_from_the_fitted_values_alone():
     with_outlier = quantile_levels(values, ["a"] * 5, fit_on)
     assert with_outlier == ["low", "normal", "high", "high", "normal"]
     assert quantile_levels([1.0, 2.0, 3.0], ["a"] * 3) == with_outlier[:3]
+
+
+def test_what_lies_on_a_border_is_in_the_middle():
+    borders = thirds([1.0, 2.0, 3.0, 4.0])
+    assert borders == (2.0, 3.0)
+    assert [third(value, borders) for value in (1.9, 2.0, 3.0, 3.1)] == ["low", "normal", "normal", "high"]
 
 
 def test_levels_without_a_value_or_a_group_are_unknown():
