@@ -15,10 +15,16 @@ def exits_cleanly(main: Callable[[], None]) -> Callable[[], None]:
         try:
             main()
         except RaClapError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {_own_words(error)}", file=sys.stderr)
             sys.exit(2)
         except KeyboardInterrupt:
             print("interrupted; run the same command again to go on", file=sys.stderr)
             sys.exit(130)
 
     return run
+
+
+def _own_words(error: RaClapError) -> str:
+    """What an error says, without the traceback that torch writes before it when it comes from a loader process."""
+    kind = type(error)
+    return str(error).rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2].strip()

@@ -16,6 +16,7 @@ from torch import Tensor
 from modeling_raclap import RaClapModel, RaClapProcessor
 from raclap.data.inspection import Inspection
 from raclap.data.notes import PairNotes, StoredEmbeddings
+from raclap.data.window import keep_to_window
 from raclap.errors import RecipeError
 from raclap.files import replacing
 from raclap.model_folder import load_model_folder
@@ -59,6 +60,7 @@ def prepare_teaching(
     Raises:
         ModelFolderError: a teacher cannot be loaded.
         RecipeError: a teacher does not fit the student.
+        AudioError: a clip is longer than a teacher of whole clips reads.
     """
     device = join_processes().device
     if recipe.teacher.ema_decay is not None:
@@ -70,6 +72,9 @@ def prepare_teaching(
     models = [model for model, _ in teachers]
     if recipe.teacher.sees == "crops":
         return Teaching(BatchTeacher(models, recipe.teacher, recipe.training))
+    for _, reader in teachers:
+        for corpus in corpora.values():
+            keep_to_window(corpus, reader.feature_extractor.longest_seconds, crop_seconds=None, skip_bad=False)
     stored = _stored_embeddings(recipe, teachers, list(corpora.values()), folder / "teacher.safetensors")
     return Teaching(StoredTeacher(teacher_temperature(recipe.teacher, models)), notes=stored)
 
@@ -117,7 +122,7 @@ def _stored_embeddings(
                 save_file(vectors, beside, {"key": key})
         join_processes().wait_for_everyone()
     vectors = load_file(path)
-    return StoredEmbeddings(corpora, vectors["audio"], dict(zip(captions, vectors["text"], strict=True)))
+    return StoredEmbeddings(vectors["audio"], dict(zip(captions, vectors["text"], strict=True)))
 
 
 def _embed_everything(

@@ -13,9 +13,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from modeling_raclap import RaClapModel, RaClapProcessor
 from raclap.data.builds import corpus_builds
-from raclap.data.collection import read_corpora
+from raclap.data.collection import read_corpora, stream_corpora
 from raclap.data.inspection import Inspection
 from raclap.data.notes import AttributeCodes, CaptionCodes, PairNotes, StyleCodes
+from raclap.data.stream_loader import StreamLoader
 from raclap.distillation import Teaching, prepare_teaching
 from raclap.hub.card import render_card
 from raclap.hub.export import export
@@ -30,7 +31,7 @@ from raclap.training.setup import Session, prepare_training
 from raclap.training.towers import build_model
 
 _NOTES: dict[str, Callable[[list[Inspection]], PairNotes]] = {
-    "caption": CaptionCodes,
+    "caption": lambda _: CaptionCodes(),
     "style": StyleCodes,
     "attributes": AttributeCodes,
 }
@@ -58,7 +59,8 @@ def run_experiment(recipe: Recipe, output: Path, fresh: bool = False) -> None:
     # 2. Model and data. Every recording is looked at before the first step.
     set_seed(recipe.seed)
     model, processor = build_model(recipe.model.model_copy(update={"init_from": recipe.start}))
-    corpora = read_corpora(recipe.data, "train", processor.feature_extractor)
+    read_training_rows = stream_corpora if recipe.data.streams else read_corpora
+    corpora = read_training_rows(recipe.data, "train", processor.feature_extractor)
     validation_set = read_corpora(recipe.data, "validation", processor.feature_extractor)
     if state.is_main_process:
         run.record_skipped({"train": corpora, "validation": validation_set})
@@ -76,7 +78,12 @@ def run_experiment(recipe: Recipe, output: Path, fresh: bool = False) -> None:
     # 4. Accelerate: devices, precision, processes; and the state to go on from.
     session = prepare_training(recipe, model, processor, corpora, output, notes)
     moving = None if teaching is None else teaching.moving
-    checkpoints = Checkpoints(run.checkpoints, {} if moving is None else {"teacher": moving})
+    stream = session.loader if isinstance(session.loader, StreamLoader) else None
+    checkpoints = Checkpoints(
+        run.checkpoints,
+        {} if moving is None else {"teacher": moving},
+        {} if stream is None else {"stream": stream},
+    )
     start = checkpoints.resume(session.accelerator, session.scheduler)
     keeper = _Keeper(recipe, session, run, checkpoints, start.best)
 

@@ -26,6 +26,17 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
+class LoraRecipe(_Section):
+    """Low-rank corrections of some layers of an encoder, trained in place of its weights (Hu et al., 2022)."""
+
+    rank: Positive = Field(8, description="r, of each correction")
+    alpha: float = Field(16.0, gt=0, description="α; corrections are scaled by α / r")
+    dropout: float = Field(0.0, ge=0, lt=1, description="of what the corrections read")
+    targets: tuple[str, ...] | None = Field(
+        None, min_length=1, description="names of linear layers, by their last parts; None: the attention projections"
+    )
+
+
 class TowerRecipe(_Section):
     """One encoder: pretrained weights, or a configuration to start at random."""
 
@@ -38,7 +49,14 @@ class TowerRecipe(_Section):
     freeze_layers: Annotated[int, Field(ge=0)] = Field(
         0, description="keep its input embeddings and this many of its first layers as they are"
     )
+    lora: LoraRecipe | None = Field(None, description="train low-rank corrections, and keep the encoder as it is")
     learning_rate: float | None = Field(None, gt=0, description="of this encoder; None takes optimizer.learning_rate")
+
+    @model_validator(mode="after")
+    def _is_kept_or_adapted(self) -> "TowerRecipe":
+        if self.freeze and self.lora is not None:
+            raise ValueError("freeze keeps the encoder as it is and lora corrects it: give one of them")
+        return self
 
 
 class ModelRecipe(_Section):
@@ -72,6 +90,15 @@ class CorpusRecipe(_Section):
     pairs: Positive | None = Field(
         None, description="train on this many of its pairs, the same in every run; None: on all"
     )
+    streaming: bool = Field(
+        False, description="read training rows from the files as they are needed; all corpora of a recipe, or none"
+    )
+
+    @model_validator(mode="after")
+    def _streams_all_rows(self) -> "CorpusRecipe":
+        if self.streaming and self.pairs is not None:
+            raise ValueError("'pairs' are drawn from rows at hand: it cannot be given with streaming")
+        return self
 
 
 class DataRecipe(_Section):
@@ -88,14 +115,131 @@ class DataRecipe(_Section):
     )
     skip_bad: bool = Field(False, description="leave bad recordings out and list them, instead of stopping")
     keep_in_memory: bool = Field(False, description="decode once, hold 16-bit samples (115 MB an hour)")
+    cache: str | None = Field(
+        None, description="folder to keep decoded 16-bit samples in, for this and later runs (115 MB an hour)"
+    )
     workers: Annotated[int, Field(ge=0)] = Field(2, description="loader processes on each training process")
+    shuffle_buffer: Positive = Field(
+        50_000, description="with streaming: rows of a corpus that each process shuffles at a time (about 20 MB)"
+    )
+
+    @property
+    def streams(self) -> bool:
+        """Whether training rows are streamed."""
+        return self.corpora[0].streaming
+
+    @model_validator(mode="after")
+    def _streams_all_corpora_or_none(self) -> "DataRecipe":
+        without = [corpus.name for corpus in self.corpora if not corpus.streaming]
+        if without and len(without) < len(self.corpora):
+            raise ValueError(f"corpora: streaming is for all of a recipe or for none, not without {without}")
+        if self.streams and self.keep_in_memory:
+            raise ValueError("keep_in_memory holds all clips of a corpus: it cannot be given with streaming")
+        if not self.streams and self.shuffle_buffer != type(self).model_fields["shuffle_buffer"].default:
+            raise ValueError("shuffle_buffer belongs to corpora with streaming")
+        return self
+
+    @model_validator(mode="after")
+    def _keeps_clips_in_one_place(self) -> "DataRecipe":
+        if self.cache is not None and self.keep_in_memory:
+            raise ValueError("keep_in_memory holds clips in memory and cache in a file: give one of them")
+        if self.cache is not None and any(corpus.streaming for corpus in self.corpora):
+            raise ValueError("cache holds all clips of a corpus: it cannot be given with streaming")
+        return self
+
+
+class _Change(_Section):
+    """One change of the sound of a clip; ranges are drawn from evenly."""
+
+    probability: float = Field(0.5, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _ranges_rise(self) -> "_Change":
+        for name in type(self).model_fields:
+            if name.startswith("min_") and getattr(self, name) > getattr(self, f"max_{name[4:]}"):
+                raise ValueError(f"{name} is larger than max_{name[4:]}")
+        return self
+
+
+class GainRecipe(_Change):
+    """Louder or quieter. Mind the captions that name loudness."""
+
+    kind: Literal["gain"]
+    min_db: float = -6.0
+    max_db: float = 6.0
+
+
+class GaussianNoiseRecipe(_Change):
+    """White noise."""
+
+    kind: Literal["gaussian_noise"]
+    min_snr_db: float = 10.0
+    max_snr_db: float = 40.0
+
+
+class BackgroundNoiseRecipe(_Change):
+    """A stretch of a recording, mixed in."""
+
+    kind: Literal["background_noise"]
+    sounds: str
+    min_snr_db: float = 5.0
+    max_snr_db: float = 30.0
+
+
+class ImpulseResponseRecipe(_Change):
+    """A recorded room."""
+
+    kind: Literal["impulse_response"]
+    sounds: str
+
+
+class RoomRecipe(_Change):
+    """A simulated room, by its reverberation time."""
+
+    kind: Literal["room"]
+    min_seconds: float = Field(0.15, gt=0)
+    max_seconds: float = 0.8
+
+
+class Mp3Recipe(_Change):
+    """Compressed to MP3 and back."""
+
+    kind: Literal["mp3"]
+    min_kbps: Positive = 16
+    max_kbps: Positive = 64
+
+
+class BandRecipe(_Change):
+    """Frequencies above (low_pass) or below (high_pass) a corner are taken away, 12 to 24 dB an octave."""
+
+    kind: Literal["low_pass", "high_pass"]
+    min_hz: float = Field(gt=0)
+    max_hz: float
+
+
+ChangeRecipe = (
+    GainRecipe
+    | GaussianNoiseRecipe
+    | BackgroundNoiseRecipe
+    | ImpulseResponseRecipe
+    | RoomRecipe
+    | Mp3Recipe
+    | BandRecipe
+)
 
 
 class AugmentationRecipe(_Section):
-    """In training only: speed perturbation (Ko et al., 2015), SpecAugment on log-mel frames (Park et al., 2019)."""
+    """In training only: speed perturbation (Ko et al., 2015), changes of sound, SpecAugment (Park et al., 2019)."""
 
     speed: float = Field(
         0.0, ge=0, lt=1, description="clips play up to this share faster or slower, pitch along with tempo"
+    )
+    waveform: tuple[Annotated[ChangeRecipe, Field(discriminator="kind")], ...] = Field(
+        (),
+        description="changes made one after the other, each {kind, probability, ...}: gain (min_db, max_db), "
+        "gaussian_noise (min_snr_db, max_snr_db), background_noise (sounds: folder or manifest, min_snr_db, "
+        "max_snr_db), impulse_response (sounds), room (min_seconds, max_seconds of reverberation), mp3 (min_kbps, "
+        "max_kbps), low_pass and high_pass (min_hz, max_hz)",
     )
     time_masks: Annotated[int, Field(ge=0)] = 0
     time_mask_frames: Positive = 30
@@ -183,6 +327,9 @@ class TrainingRecipe(_Section):
         1, description="the speech tower runs over the batch in this many length-sorted parts (less padding)"
     )
     text_micro_batches: Positive = Field(1, description="the same for the text tower")
+    gradient_checkpointing: bool = Field(
+        False, description="compute the speech tower's layers again in the backward pass: less memory, more time"
+    )
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     checkpoint_steps: Positive | None = Field(None, description="also save within an epoch, every so many steps")
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "comet_ml"], ...] = ("tensorboard",)
@@ -235,6 +382,14 @@ class Recipe(_Section):
             raise ValueError("teacher.folders is empty, and there is no model.init_from to start from")
         if self.teacher is not None and self.teacher.ema_decay is None and not self.teacher.folders:
             raise ValueError("teacher.folders is empty: name an exported folder, or set teacher.ema_decay")
+        return self
+
+    @model_validator(mode="after")
+    def _learns_from_a_stream_what_can_be(self) -> "Recipe":
+        if self.data.streams and self.objective.relation == "attributes":
+            raise ValueError("objective.relation 'attributes' must know all rows beforehand: not with streaming")
+        if self.data.streams and self.teacher is not None and self.teacher.sees == "clips":
+            raise ValueError("teacher.sees 'clips' embeds all rows beforehand: with streaming it must be 'crops'")
         return self
 
     @model_validator(mode="after")
@@ -299,7 +454,10 @@ def dump_recipe(recipe: Recipe, with_paths: bool = True) -> str:
     places = None
     if not with_paths:
         corpora = {"corpora": {"__all__": {"manifest", "audio_root"}}}
-        places = {"data": corpora, "model": {"init_from"}, "teacher": {"folders"}}
+        sounds = {"waveform": {"__all__": {"sounds"}}}
+        places = {
+            "data": {**corpora, "cache": True}, "model": {"init_from"}, "teacher": {"folders"}, "augmentation": sounds,
+        }  # fmt: skip
     return yaml.safe_dump(recipe.model_dump(mode="json", exclude=places), sort_keys=False, allow_unicode=True)
 
 

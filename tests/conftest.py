@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -102,6 +103,13 @@ def tiny_bert_config(dropout: float = 0.0) -> BertConfig:
         vocab_size=64, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
         max_position_embeddings=40, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
     )  # fmt: skip
+
+
+def free_port() -> int:
+    """A port on which processes of a test can meet."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def kill_in_second_epoch(process: subprocess.Popen, output: Path) -> None:

@@ -56,7 +56,8 @@ def embed_pairs(
 @torch.inference_mode()
 def embed_audio(model: RaClapModel, processor: RaClapProcessor, corpus: Inspection, progress: bool = True) -> Tensor:
     """Embeds clips in batches of like length: (N, D) float32 on the CPU."""
-    batches = _batches(corpus.seconds)
+    window = processor.feature_extractor.longest_seconds  # a tower that has one reads it whole, however short a clip
+    batches = _batches(corpus.seconds if window is None else np.full_like(corpus.seconds, window))
     with ThreadPoolExecutor(max_workers=2) as pool:
 
         def embed(rows: Sequence[int]) -> np.ndarray:

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from modeling_raclap import RaClapModel
+from raclap.data.stream_loader import StreamLoader
 from raclap.errors import RaClapError
 from raclap.training.checkpoint import Progress
 from raclap.training.objectives import Objective
@@ -69,7 +70,7 @@ def train_epochs(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     scheduler: LRScheduler,
-    loader: DataLoader,
+    loader: DataLoader | StreamLoader,
     objective: Objective,
     settings: LoopSettings,
     start: Progress = Progress(),  # noqa: B008 - frozen
@@ -96,8 +97,7 @@ def train_epochs(
     bare: RaClapModel = accelerator.unwrap_model(model)
     for epoch in range(start.epoch, settings.epochs):
         first = start.step if epoch == start.epoch else 0
-        loader.set_epoch(epoch)
-        batches = skip_first_batches(loader, first) if first else loader
+        batches = _rest_of_epoch(loader, epoch, first)
         set_train(bare)
         meter = _Meter(bare, settings.global_batch_size)
         bar = tqdm(
@@ -118,6 +118,12 @@ def train_epochs(
             accelerator.log(meter.figures(scheduler), step=epoch * len(loader) + step)
             after_step(Progress(epoch, step + 1, start.best))
         yield meter.report(epoch)
+
+
+def _rest_of_epoch(loader: DataLoader | StreamLoader, epoch: int, first: int) -> DataLoader | StreamLoader:
+    """What gives the batches of an epoch from a step on; a stream was put there when its checkpoint was read."""
+    loader.set_epoch(epoch)
+    return skip_first_batches(loader, first) if first and not isinstance(loader, StreamLoader) else loader
 
 
 def set_train(model: RaClapModel) -> None:

@@ -15,7 +15,10 @@ from raclap.recipe import Recipe, differences, dump_recipe, read_recipe
 
 
 class RunFolder:
-    """`PATH/{recipe.yaml, data.json, versions.json, metrics.json, skipped.json, checkpoints, logs, export*}`."""
+    """`PATH/{recipe.yaml, data.json, versions.json, metrics.json, skipped.json, checkpoints, logs, export*}`.
+
+    Bad recordings of streamed corpora are listed as they are met, in `skipped-PROCESS.jsonl`.
+    """
 
     def __init__(self, path: Path):
         self.path = path

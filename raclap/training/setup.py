@@ -1,6 +1,9 @@
 """From a recipe to what the loop needs: everything that Accelerate prepares."""
 
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,12 +20,16 @@ from raclap.data.dataset import PairCollator, PairDataset
 from raclap.data.inspection import Inspection
 from raclap.data.notes import PairNotes
 from raclap.data.sampling import MixtureSampler
+from raclap.data.stream_loader import LeftOutList, ProcessMixture, StreamDataset, StreamLoader
+from raclap.data.streaming import StreamedCorpus
+from raclap.data.waveform_augmentation import WaveformAugmentation
 from raclap.errors import RecipeError
 from raclap.processes import on_cpu
 from raclap.recipe import AugmentationRecipe, OptimizerRecipe, Recipe
 from raclap.training.frozen_text import pool_captions
 from raclap.training.loop import LoopSettings
 
+_MOST_THREADS = 8  # more wait for one another
 _OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
@@ -34,7 +41,7 @@ class Session:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     scheduler: LRScheduler
-    loader: DataLoader
+    loader: DataLoader | StreamLoader
     settings: LoopSettings
 
 
@@ -42,7 +49,7 @@ def prepare_training(
     recipe: Recipe,
     model: RaClapModel,
     processor: RaClapProcessor,
-    corpora: dict[str, Inspection],
+    corpora: Mapping[str, Inspection | StreamedCorpus],
     output: Path,
     notes: PairNotes | None = None,
 ) -> Session:
@@ -52,7 +59,7 @@ def prepare_training(
         recipe: of the run.
         model, processor: what is trained.
         corpora: training rows by corpus.
-        output: run folder, for the logs of trackers.
+        output: run folder, for the logs of trackers and the list of bad recordings of streamed corpora.
         notes: what a relation must know of each pair.
 
     Raises:
@@ -70,12 +77,19 @@ def prepare_training(
     model.to(accelerator.device)
     if recipe.objective.audio_logit_scale is not None and recipe.objective.text_logit_scale is not None:
         model.log_logit_scale.requires_grad_(False)  # no direction reads it
+    if recipe.training.gradient_checkpointing:
+        checkpoint_speech(model)
     # A teacher that reads the captions of the batch needs their tokens.
     shared_batch = recipe.teacher is not None and recipe.teacher.sees == "crops"
-    pooled = None if shared_batch else pool_captions(model, processor, corpora.values())
+    in_batches = shared_batch or recipe.data.streams  # of rows that are streamed no caption is known beforehand
+    pooled = None if in_batches else pool_captions(model, processor, corpora.values())
     augment = _augment(recipe.augmentation)
-    collator = PairCollator(processor, augment, pooled, recipe.seed, keep_unmasked=shared_batch)
-    loader = _loader(recipe, collator, corpora, notes, accelerator.num_processes)
+    flat = processor.feature_extractor.features == "waveform"
+    collator = PairCollator(processor, augment, pooled, recipe.seed, keep_unmasked=shared_batch, flat=flat)
+    if recipe.data.streams:  # deals rows to processes by itself, so that Accelerate hands it through
+        loader = _stream(recipe, collator, corpora, notes, accelerator, output)
+    else:
+        loader = _loader(recipe, collator, corpora, notes, accelerator.num_processes)
     optimizer = _OPTIMIZERS[recipe.optimizer.name](
         _parameter_groups(recipe, model),
         lr=recipe.optimizer.learning_rate,
@@ -88,6 +102,20 @@ def prepare_training(
         recipe.training.epochs, recipe.training.batch_size, recipe.seed, recipe.optimizer.max_grad_norm
     )
     return Session(accelerator, model, prepared_optimizer, scheduler, loader, settings)
+
+
+def checkpoint_speech(model: RaClapModel) -> None:
+    """Makes the speech tower keep its layers' inputs alone and compute the rest again for the gradient.
+
+    Raises:
+        RecipeError: the tower cannot.
+    """
+    tower = model.audio_model
+    if not tower.supports_gradient_checkpointing:
+        raise RecipeError(f"training.gradient_checkpointing: {type(tower).__name__} cannot; leave the key out")
+    # transformers renamed it within version 5. Reentrant checkpoints know nothing of DDP.
+    enable = getattr(tower, "activation_checkpointing_enable", None) or tower.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
 
 
 def _parameter_groups(recipe: Recipe, model: RaClapModel) -> list[dict]:
@@ -120,11 +148,9 @@ def _loader(
         recipe.seed,
         list(corpora),
     )
-    dataset = PairDataset(
-        list(corpora.values()), recipe.data.crop_seconds, recipe.seed, recipe.augmentation.speed, notes
-    )
+    found = list(corpora.values())
     return DataLoader(
-        dataset,
+        _examples_of(recipe, notes, found[0].rate, processes)(found),
         batch_size=batch_size // processes,
         sampler=sampler,
         drop_last=True,
@@ -135,10 +161,58 @@ def _loader(
     )
 
 
+def _stream(
+    recipe: Recipe,
+    collator: PairCollator,
+    corpora: dict[str, StreamedCorpus],
+    notes: PairNotes | None,
+    accelerator: Accelerator,
+    output: Path,
+) -> StreamLoader:
+    sizes = tuple(len(corpus.manifest) for corpus in corpora.values())
+    batch_size, processes, process = recipe.training.batch_size, accelerator.num_processes, accelerator.process_index
+    rate = next(iter(corpora.values())).rate
+    dataset = StreamDataset(
+        corpora,
+        ProcessMixture(sizes, recipe.shares, batch_size, processes),
+        process,
+        recipe.data.shuffle_buffer,
+        recipe.seed,
+        recipe.data.skip_bad,
+        _examples_of(recipe, notes, rate, processes),
+        collator,
+    )
+    steps = recipe.training.steps_per_epoch or max(1, sum(sizes) // batch_size)
+    left_out = LeftOutList(output / f"skipped-{process:05d}.jsonl") if recipe.data.skip_bad else None
+    return StreamLoader(dataset, steps, recipe.data.workers, accelerator.device, left_out)
+
+
+def _examples_of(
+    recipe: Recipe, notes: PairNotes | None, rate: int, processes: int
+) -> Callable[[list[Inspection]], PairDataset]:
+    """Makes the examples of corpora as a recipe says."""
+    changes = recipe.augmentation.waveform
+    return partial(
+        PairDataset,
+        crop_seconds=recipe.data.crop_seconds,
+        seed=recipe.seed,
+        speed=recipe.augmentation.speed,
+        notes=notes,
+        augment=WaveformAugmentation(changes, rate) if changes else None,
+        threads=_reading_threads(recipe.data.workers, processes),
+    )
+
+
+def _reading_threads(workers: int, processes: int) -> int:
+    """Threads that each loader process (without any, the training process) reads with, so that all cores do."""
+    on_this_machine = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+    return max(1, min(_MOST_THREADS, os.cpu_count() // (on_this_machine * max(1, workers))))
+
+
 def _augment(recipe: AugmentationRecipe) -> SpecAugment | None:
     if not (recipe.time_masks or recipe.mel_masks):
         return None
-    return SpecAugment(**recipe.model_dump(exclude={"speed"}))
+    return SpecAugment(**recipe.model_dump(exclude={"speed", "waveform"}))
 
 
 def _scheduler(recipe: OptimizerRecipe, optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:

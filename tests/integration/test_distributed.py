@@ -1,6 +1,5 @@
 """Two processes hold the loss and the gradients of one process with the whole batch."""
 
-import socket
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.multiprocessing import spawn
 from torch.nn.parallel import DistributedDataParallel
 
+from conftest import free_port
 from modeling_raclap.losses_raclap import info_nce
 from raclap.training import tiled_loss
 from raclap.training.contrastive_loss import contrastive_loss
@@ -83,12 +83,6 @@ def work(rank: int, world: int, port: int, folder: str) -> None:
     share = slice(rank * PAIRS // world, (rank + 1) * PAIRS // world)
     torch.save(everything(DistributedDataParallel, *(x[share] for x in inputs())), Path(folder) / f"{rank}.pt")
     torch.distributed.destroy_process_group()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

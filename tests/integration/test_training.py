@@ -118,7 +118,9 @@ def test_two_processes_train_the_same_model_as_one(tmp_path, recipe_file):
     words = [*settings(SPEECH, "model.text.freeze=true", "training.epochs=1", "optimizer.learning_rate=0.001")]
     one = train(recipe_file, tmp_path / "one", *words)
     launcher = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29611")
-    two = train(recipe_file, tmp_path / "two", *words, launcher=launcher)
+    # How a batch is computed is no part of what is learnt, on two processes as on one.
+    frugal = settings("training.speech_micro_batches=2", "training.gradient_checkpointing=true")
+    two = train(recipe_file, tmp_path / "two", *words, *frugal, launcher=launcher)
     assert one.returncode == 0, one.stderr
     assert two.returncode == 0, two.stderr
     first, second = (load_file(tmp_path / run / "export" / "model.safetensors") for run in ("one", "two"))
@@ -168,7 +170,7 @@ def test_mistakes_end_in_one_clear_line_before_training(tmp_path, recipe_file, w
 def test_bad_audio_stops_before_training_and_skip_bad_goes_on(tmp_path, recipe_file, corpora):
     folder = tmp_path / "small"
     shutil.copytree(corpora["small"].parent, folder)
-    soundfile.write(folder / "small-train-3.flac", [0.0] * 1000, 16_000)
+    soundfile.write(folder / "small-train-3.flac", [0.0] * 4000, 16_000)
     (folder / "small-train-5.flac").unlink()
     words = settings(f"data.corpora.0.manifest={folder / 'manifest.parquet'}", "training.epochs=1")
     stopped = train(recipe_file, tmp_path / "run", *words)

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from torch.utils.data import DataLoader
 
 from conftest import RATE, make_corpus, make_tokenizer, tone
 from modeling_raclap import RaClapFeatureExtractor, RaClapProcessor
+from modeling_raclap.recording_raclap import as_float
+from raclap.console import exits_cleanly
 from raclap.data.audio import decode, read_header
 from raclap.data.augmentation import SpecAugment
 from raclap.data.collection import read_split
@@ -89,7 +92,7 @@ def test_skip_bad_goes_on_and_lists_them(bad_manifest):
 
 def test_header_check_finds_what_headers_show(bad_manifest):
     found = inspect_audio(bad_manifest, RATE, keep_all, check="header", skip_bad=True, progress=False)
-    assert [skipped.pair_id for skipped in found.skipped] == ["missing", "text", "empty"]
+    assert [skipped.pair_id for skipped in found.skipped] == ["missing", "text", "empty", "outside"]
 
 
 def test_kept_clips_are_those_that_are_decoded(manifest):
@@ -140,8 +143,77 @@ def test_rows_are_numbered_through_corpora(tmp_path):
     manifests = [read_manifest(make_corpus(tmp_path, name, {"train": size})) for name, size in (("a", 6), ("bb", 12))]
     dataset = PairDataset([inspect_audio(m, RATE, keep_all, progress=False) for m in manifests], None)
     assert len(dataset) == 18
-    np.testing.assert_array_equal(dataset[Draw(6, 0)].waveform, decode(manifests[1].audio_path(manifests[1][0]), RATE))
-    np.testing.assert_array_equal(dataset[Draw(5, 0)].waveform, decode(manifests[0].audio_path(manifests[0][5]), RATE))
+    for row, manifest, own in ((6, manifests[1], 0), (5, manifests[0], 5)):
+        whole = decode(manifest.audio_path(manifest[own]), RATE)
+        np.testing.assert_array_equal(as_float(dataset[Draw(row, 0)].waveform), whole)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_change_nothing_but_the_time(manifest, threads):
+    corpus = inspect_audio(manifest, RATE, check="header", progress=False)
+    alone, together = (PairDataset([corpus], 0.2, seed=1, speed=0.05, threads=count) for count in (1, threads))
+    draws = [Draw(number % 12, number) for number in range(30)]
+    for draw, found in zip(draws, together.__getitems__(draws), strict=True):
+        np.testing.assert_array_equal(found.waveform, alone[draw].waveform)
+        assert found.caption == alone[draw].caption
+
+
+def test_a_crop_is_read_as_if_the_clip_had_been_cut_from_the_whole(tmp_path):
+    """At another rate, trimmed, played faster: read in parts or whole."""
+    rng = np.random.default_rng(0)
+    voiced = np.concatenate([np.zeros(6000), 0.3 * rng.standard_normal(60_000), np.zeros(9000)])
+    soundfile.write(tmp_path / "a.flac", voiced, 24_000)
+    write_manifest(tmp_path / "m.parquet", [Pair("a", "a.flac", (Caption("x"),), "c", "train")], tmp_path)
+    trim = RaClapFeatureExtractor(trim_silence_db=40.0).trim
+    manifest = read_manifest(tmp_path / "m.parquet")
+    in_parts = inspect_audio(manifest, RATE, trim, progress=False)
+    whole = inspect_audio(manifest, RATE, trim, check="none", progress=False)
+    assert in_parts.bounds is not None and whole.bounds is None
+    for speed in (0.0, 0.1):
+        one, other = (PairDataset([corpus], 0.5, seed=2, speed=speed) for corpus in (in_parts, whole))
+        for number in range(20):
+            np.testing.assert_allclose(one[Draw(0, number)].waveform, other[Draw(0, number)].waveform, atol=1e-4)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_in_a_loader_process_names_row_and_file_in_one_line(bad_manifest, capsys, workers):
+    corpus = inspect_audio(bad_manifest, RATE, check="none", progress=False)
+    row = bad_manifest.column("pair_id").index("nan")
+    processor = RaClapProcessor(RaClapFeatureExtractor(), make_tokenizer())
+    loader = DataLoader(
+        PairDataset([corpus], None), sampler=[Draw(0, 0), Draw(row, 1)], batch_size=1, num_workers=workers,
+        collate_fn=PairCollator(processor, flat=True),
+    )  # fmt: skip
+
+    @exits_cleanly
+    def run() -> None:
+        list(loader)
+
+    with pytest.raises(SystemExit):
+        run()
+    said = capsys.readouterr().err
+    path = bad_manifest.path
+    assert said == f"error: {path}: row nan: {path.parent / 'nan.wav'}: samples are not finite (NaN or infinity)\n"
+
+
+def test_what_is_left_of_a_clip_may_be_too_little(tmp_path):
+    samples = np.zeros(RATE)
+    samples[8000:8200] = 0.5
+    soundfile.write(tmp_path / "a.flac", samples, RATE)
+    write_manifest(tmp_path / "m.parquet", [Pair("a", "a.flac", (Caption("x"),), "c", "train")], tmp_path)
+    trim = RaClapFeatureExtractor(trim_silence_db=40.0).trim
+    with pytest.raises(AudioError, match=r"row a: .*a\.flac: shorter than 0\.1 s without its silent ends"):
+        inspect_audio(read_manifest(tmp_path / "m.parquet"), RATE, trim, progress=False)
+
+
+def test_a_recording_that_changed_since_it_was_checked_is_named(manifest):
+    corpus = inspect_audio(manifest, RATE, progress=False)
+    path = manifest.audio_path(manifest[4])
+    soundfile.write(path, soundfile.read(path)[0][:3000], RATE)
+    with pytest.raises(
+        AudioError, match=r"row tones-train-4: .*tones-train-4\.flac: shorter than when it was checked"
+    ):
+        corpus.waveform(4)
 
 
 def test_collator_pads_and_masks_in_training_only(manifest):
@@ -183,7 +255,7 @@ def test_spec_augment_stays_within_its_bounds():
 
 def test_a_part_of_the_pairs_is_always_the_same_part(corpora):
     class Features:
-        sampling_rate, trim = RATE, staticmethod(keep_all)
+        sampling_rate, longest_seconds, trim_silence_db = RATE, None, None
 
     ids = [
         read_split(corpora["large"], "train", Features, pairs=size, check="none").manifest.column("pair_id")

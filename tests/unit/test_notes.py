@@ -36,23 +36,24 @@ def changed(tmp_path, corpora):
 
 
 def test_equal_captions_have_equal_codes_across_corpora(two):
-    codes = CaptionCodes(two)
+    codes = CaptionCodes()
     pairs = [pair for corpus in two for pair in corpus.manifest]
     for row, pair in enumerate(pairs):
         for caption in range(2):
-            same = codes(row, caption)["codes"] == codes(0, 0)["codes"]
+            same = codes(pair, row, caption)["codes"] == codes(pairs[0], 0, 0)["codes"]
             assert same == (pair.captions[caption].text == pairs[0].captions[0].text)
 
 
 def test_equal_style_keys_have_equal_codes_and_rows_without_a_key_are_alone(two, changed):
     codes = StyleCodes(two)
-    keys = [pair.style_key for corpus in two for pair in corpus.manifest]
-    for row, key in enumerate(keys):
-        assert (codes(row, 0)["codes"] == codes(1, 1)["codes"]) == (key == keys[1])
+    pairs = [pair for corpus in two for pair in corpus.manifest]
+    for row, pair in enumerate(pairs):
+        same = codes(pair, row, 0)["codes"] == codes(pairs[1], 1, 1)["codes"]
+        assert same == (pair.style_key == pairs[1].style_key)
     some = changed(lambda pair: replace(pair, style_key=None) if pair.attributes["pitch"] == "low" else pair)
     alone = [row for row, key in enumerate(some.manifest.column("style_key")) if key is None]
     found = StyleCodes([some])
-    everything = [int(found(row, 0)["codes"]) for row in range(len(some.manifest))]
+    everything = [int(found(pair, row, 0)["codes"]) for row, pair in enumerate(some.manifest)]
     assert all(everything.count(everything[row]) == 1 for row in alone)
 
 
@@ -64,11 +65,11 @@ def test_style_needs_style_keys(changed):
 def test_attributes_hold_for_the_pair_itself_and_only_what_is_named_is_wanted(two):
     codes = AttributeCodes(two)
     pairs = [pair for corpus in two for pair in corpus.manifest]
-    both, pitch_alone = codes(0, 0), codes(0, 1)
+    both, pitch_alone = codes(pairs[0], 0, 0), codes(pairs[0], 0, 1)
     assert torch.equal(both["held"], both["wanted"])
     assert pitch_alone["wanted"].tolist() == [both["held"][0], -1]  # attributes in order of name: pitch, volume
     for row, pair in enumerate(pairs):
-        equal = codes(row, 0)["held"] == both["held"]
+        equal = codes(pair, row, 0)["held"] == both["held"]
         assert equal.tolist() == [pair.attributes[name] == pairs[0].attributes[name] for name in ("pitch", "volume")]
 
 
@@ -85,7 +86,7 @@ def test_notes_travel_with_the_caption_that_was_drawn(two):
     captions = {c["text"] for corpus in two for row in corpus.manifest.column("captions") for c in row}
     text = {caption: torch.full((2,), float(number)) for number, caption in enumerate(sorted(captions))}
     rows = sum(len(corpus.manifest) for corpus in two)
-    notes = StoredEmbeddings(two, torch.arange(float(rows))[:, None], text)
+    notes = StoredEmbeddings(torch.arange(float(rows))[:, None], text)
     dataset = PairDataset(two, None, notes=notes)
     for number in range(20):
         example = dataset[Draw(number * 2, number)]
@@ -102,7 +103,7 @@ def test_a_batch_is_split_into_inputs_and_notes(two):
     def blank(features, frames, generator):
         features.zero_()
 
-    dataset = PairDataset(two, None, notes=CaptionCodes(two))
+    dataset = PairDataset(two, None, notes=CaptionCodes())
     batch = PairCollator(Processor(), blank, keep_unmasked=True)([dataset[Draw(row, row)] for row in range(3)])
     inputs, notes = split_notes(batch)
     assert set(inputs) == {"input_ids", "input_features", "audio_attention_mask"}

@@ -67,6 +67,16 @@ def test_table_1_has_its_eight_rows_at_the_settings_of_section_3_2():
         assert recipe.objective == ObjectiveRecipe() and recipe.shares == (1, 1, 1)
 
 
+def test_other_encoders_change_the_speech_tower_of_table_1_alone():
+    paths = {path.stem: path for path in RECIPES if path.parent == CONFIGURATION / "encoders"}
+    assert set(paths) == {"whisper_roberta", "wav2vec2_bert_roberta", "ast_roberta"}
+    usual = read_recipe(CONFIGURATION / "table1" / "wavlm_roberta.yaml")
+    for stem, path in paths.items():
+        recipe = read_recipe(path)
+        assert recipe.name == f"encoders_{stem}"
+        assert all(key == "name" or key.startswith("model.speech.") for key in differences(recipe, usual))
+
+
 @pytest.mark.parametrize(("folder", "prefix"), [("table2", "table2_"), ("demo/table2", "")])
 def test_table_2_has_its_rows_and_each_starts_where_another_ends(folder, prefix):
     paths = {path.stem: path for path in RECIPES if path.parent == CONFIGURATION / folder}
@@ -140,6 +150,10 @@ def test_resolved_recipe_reads_back_as_itself(minimal, tmp_path):
         ),
         (["data.corpora.1.name=one"], r"a name stands twice"),
         (["model.speech={config: {a: 1}}"], r"give 'pretrained', or a 'config' with its model_type"),
+        (["model.speech.lora={rank: 4}", "model.speech.freeze=true"], r"freeze keeps .* and lora corrects it"),
+        (["model.text.lora={rank: 0}"], r"key 'model\.text\.lora\.rank': .* greater than 0"),
+        (["model.text.lora={targets: []}"], r"key 'model\.text\.lora\.targets': .* at least 1 item"),
+        (["model.text.lora={alfa: 1}"], r"key 'model\.text\.lora\.alfa': unknown key; did you mean 'alpha'"),
         (["evaluation.select=zero_shot_UAR"], r"needs a file of prompts"),
         (["name=a/b"], r"key 'name'"),
         (["training"], r"--set training: write it as"),
@@ -188,6 +202,33 @@ def test_mistakes_about_the_teacher_are_named(minimal, settings, message):
     ],
 )
 def test_mistakes_about_the_relation_are_named(minimal, settings, message):
+    with pytest.raises(RecipeError, match=message):
+        read_recipe(minimal, settings)
+
+
+STREAM = ["data.corpora.0.streaming=true", "data.corpora.1.streaming=true"]
+
+
+def test_streaming_is_for_all_corpora_and_has_a_buffer(minimal):
+    assert not read_recipe(minimal).data.streams
+    recipe = read_recipe(minimal, [*STREAM, "data.shuffle_buffer=7"])
+    assert recipe.data.streams and recipe.data.shuffle_buffer == 7
+    with pytest.raises(RecipeError, match=r"streaming is for all of a recipe or for none, not without \['two'\]"):
+        read_recipe(minimal, STREAM[:1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ([*STREAM, "data.corpora.0.pairs=3"], "'pairs' are drawn from rows at hand"),
+        ([*STREAM, "data.keep_in_memory=true"], "keep_in_memory holds all clips"),
+        ([*STREAM, "data.cache=folder"], "cache holds all clips"),
+        ([*STREAM, "objective.relation=attributes"], "objective.relation 'attributes' must know all rows beforehand"),
+        ([*STREAM, *TEACHER, "teacher.sees=clips"], "teacher.sees 'clips' embeds all rows beforehand"),
+        (["data.shuffle_buffer=7"], "shuffle_buffer belongs to corpora with streaming"),
+    ],
+)
+def test_what_a_stream_cannot_give_is_named(minimal, settings, message):
     with pytest.raises(RecipeError, match=message):
         read_recipe(minimal, settings)
 
