@@ -150,7 +150,7 @@ def prepare(
         **options: passed on to the reader, such as `train_speakers`, or `audio_root` where its tables lie elsewhere.
 
     Raises:
-        RecipeError: no such corpus, or its reader has no such option.
+        RecipeError: no such corpus, or its reader has no such option or needs another.
         ManifestError, AudioError: the corpus is not as released; see its reader.
     """
     known = options_of(corpus)
@@ -184,6 +184,7 @@ def _check_paths(corpus: str, root: Path, output: Path, options: Mapping[str, An
 
     Raises:
         ManifestError: there is nothing at the root, or the manifest would lie where something else does.
+        RecipeError: nothing says where audio lies or is written.
     """
     if corpus not in _NOT_PATHS and not root.exists():
         raise ManifestError(f"{root}: no such folder" if not root.suffix else f"{root}: no such folder or table")

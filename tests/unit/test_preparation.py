@@ -296,6 +296,7 @@ def test_a_failure_in_the_middle_keeps_what_was_there(root: Path, monkeypatch: p
         ("ravdess", ".", "m.parquet", {"columns": {}}, RecipeError, "prepare ravdess: no option 'columns'; it has"),
         ("ravdess", "absent", "m.parquet", {}, ManifestError, "absent: no such folder$"),
         ("table", "absent.csv", "m.parquet", {}, ManifestError, r"absent\.csv: no such folder or table"),
+        ("hub", "a/b", "m.parquet", {}, RecipeError, "a/b is no folder: --extract-to, or --audio-root"),
         ("table", "t.csv", "t.csv", {}, ManifestError, "the manifest would replace the table"),
         ("table", "t.csv", ".", {}, ManifestError, "a folder; expected the path of the manifest"),
         ("table", "t.csv", "m.parquet", {"audio_root": Path("/nowhere")}, ManifestError, "no such folder of audio"),
@@ -325,7 +326,7 @@ def test_what_readers_take_is_known():
     assert "root" not in options_of("table") and "skip_bad" not in options_of("table")
 
 
-def test_an_account_holds_little(root: Path):
+def test_repeated_captions_are_counted_over_all_rows():
     account = Account()
     found = (Found(pair(f"{number}", "a.wav", captions=(Caption(f"{number % 2}"),)), 1.0) for number in range(1000))
     assert sum(1 for _ in account.following(found)) == 1000
