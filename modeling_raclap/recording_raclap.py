@@ -9,7 +9,8 @@
 | WebM, Matroska, bare AAC, WMA and others | FFmpeg, through PyAV | cut from the whole, which is decoded at once |
 
 The last have no exact index of their samples. A recording that holds less than its header promises is refused, whoever
-wrote the header: what was cut off is not known, and what is named in a caption may be in it.
+wrote the header: what was cut off is not known, and what is named in a caption may be in it. An MP3 of varying bit rate
+without a Xing header promises nothing; libsndfile judges its length by the first frame.
 
 Shapes: S samples, K channels.
 """
@@ -123,12 +124,13 @@ def _open_with_ffmpeg(source: str | BinaryIO, name: str, reason: str) -> Recordi
             f"{name}: not a readable audio file ({reason}); M4A, AAC, WebM and others need PyAV: "
             f"pip install 'raclap[formats]'"
         ) from None
-    if not isinstance(source, str):
+    if isinstance(source, str):
+        source = f"file:{source}"  # a colon in a name would be taken for a protocol
+    else:
         source.seek(0)
+    options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
     try:
-        container = av.open(
-            source, options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}, metadata_errors="ignore"
-        )
+        container = av.open(source, options=options, metadata_errors="ignore")
     except av.FFmpegError as error:
         raise UnreadableAudioError(f"{name}: not a readable audio file ({error.strerror})") from error
     try:

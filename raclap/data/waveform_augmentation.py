@@ -20,7 +20,7 @@ import numpy as np
 
 from raclap.data.audio import read_header
 from raclap.data.manifest import read_manifest
-from raclap.errors import AudioError, RecipeError
+from raclap.errors import RecipeError
 from raclap.recipe import (
     BackgroundNoiseRecipe,
     BandRecipe,
@@ -71,7 +71,7 @@ class WaveformAugmentation:
             (S,) float32; the waveform itself where chance left it alone.
 
         Raises:
-            AudioError: a change failed; the message names it.
+            RecipeError: a change failed; the message names it. (Not the clip is at fault, which could be left out.)
         """
         with _random_state_from(generator), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # sounds of other rates are resampled, silent ones left out
@@ -79,7 +79,7 @@ class WaveformAugmentation:
                 try:
                     waveform = change(waveform)
                 except Exception as error:
-                    raise AudioError(f"{_KEY}.{index} ({recipe.kind}): {error}") from error
+                    raise RecipeError(f"{_KEY}.{index} ({recipe.kind}): {error}") from error
         return waveform
 
     def __getstate__(self) -> dict:

@@ -280,6 +280,12 @@ def test_a_format_of_ffmpeg_names_the_extra_where_there_is_none(tmp_path, monkey
         decode(path, RATE)
 
 
+def test_a_colon_in_a_name_is_no_protocol(tmp_path, monkeypatch):
+    path = record(tmp_path, "m4a", speech(1.0, RATE), RATE).rename(tmp_path / "http:a b.m4a")
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_array_equal(decode(Path(path.name), RATE), decode(path, RATE))
+
+
 def test_a_playlist_opens_no_other_file(tmp_path):
     """FFmpeg reads lists of files too; paths from data never leave their root."""
     pytest.importorskip("av", reason="no PyAV: pip install 'raclap[formats]'")

@@ -233,7 +233,7 @@ def test_a_change_that_fails_is_named(sounds):
     change = build({"kind": "background_noise", "sounds": str(sounds / "noises"), "probability": 1})
     for path in (sounds / "noises").rglob("*.*"):
         path.unlink()
-    with pytest.raises(AudioError, match=r"augmentation\.waveform\.0 \(background_noise\): "):
+    with pytest.raises(RecipeError, match=r"augmentation\.waveform\.0 \(background_noise\): "):
         change(CLIP, generator())
 
 
