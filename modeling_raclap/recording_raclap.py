@@ -9,8 +9,8 @@
 | WebM, Matroska, bare AAC, WMA and others | FFmpeg, through PyAV | cut from the whole, which is decoded at once |
 
 The last have no exact index of their samples. A recording that holds less than its header promises is refused, whoever
-wrote the header: what was cut off is not known, and what is named in a caption may be in it. An MP3 of varying bit rate
-without a Xing header promises nothing; libsndfile judges its length by the first frame.
+wrote the header: what was cut off is not known, and what is named in a caption may be in it. An MP3 of varying bit
+rate without a Xing header promises nothing; libsndfile judges its length by the first frame.
 
 Shapes: S samples, K channels.
 """
