@@ -73,12 +73,20 @@ class ModelRecipe(_Section):
         default_factory=dict,
         description="settings of the feature extractor; empty takes those of the pretrained speech encoder",
     )
+    projection: Literal["relu_mlp", "residual_mlp"] = "relu_mlp"
     projection_dim: Positive = 512
-    audio_pooling: Literal["layer_weighted_mean", "pooler"] | None = None
+    projection_dropout: float = Field(0.0, ge=0, lt=1, description="inside a residual_mlp")
+    audio_pooling: Literal["layer_weighted_mean", "last_mean", "pooler"] | None = None
     text_pooling: Literal["mean", "cls", "layer_weighted_mean"] = "mean"
     layer_weights: Literal["softmax", "raw"] = "softmax"
     logit_scale_init: float = Field(1 / 0.07, ge=1, description="inverse of the starting temperature")
     logit_scale_max: float = Field(100.0, ge=1)
+
+    @model_validator(mode="after")
+    def _drops_where_it_can(self) -> "ModelRecipe":
+        if self.projection != "residual_mlp" and self.projection_dropout:
+            raise ValueError("projection_dropout belongs to the projection 'residual_mlp'")
+        return self
 
 
 class CorpusRecipe(_Section):
@@ -101,6 +109,18 @@ class CorpusRecipe(_Section):
         return self
 
 
+class ClassBalanceRecipe(_Section):
+    """Clips with rare tags are drawn more often, and some are in every global batch (ParaSpeechCLAP)."""
+
+    groups: tuple[str, ...] = Field(
+        min_length=1, description="whose tags count: groups of tags (`intrinsic` of `intrinsic:deep`) or attributes"
+    )
+    rare_share: float = Field(0.05, gt=0, lt=1, description="a tag is rare below this share of a corpus's clips")
+    rare_per_batch: Annotated[int, Field(ge=0)] = Field(
+        2, description="clips with a rare tag that every global batch holds at least"
+    )
+
+
 class DataRecipe(_Section):
     """What is read, and how it is mixed."""
 
@@ -108,6 +128,9 @@ class DataRecipe(_Section):
     mixture: Literal["balanced", "natural"] | dict[str, Positive] = Field(
         "balanced",
         description="balanced: every batch holds the corpora 1:1:1; natural: by size; or shares by corpus name",
+    )
+    class_balance: ClassBalanceRecipe | None = Field(
+        None, description="draw the clips of a corpus by the rarity of their tags; None: all equally often"
     )
     crop_seconds: float | None = Field(10.0, gt=0, description="longest random crop in training; None: whole clips")
     audio_check: Literal["decode", "header", "none"] = Field(
@@ -135,6 +158,8 @@ class DataRecipe(_Section):
             raise ValueError(f"corpora: streaming is for all of a recipe or for none, not without {without}")
         if self.streams and self.keep_in_memory:
             raise ValueError("keep_in_memory holds all clips of a corpus: it cannot be given with streaming")
+        if self.streams and self.class_balance is not None:
+            raise ValueError("class_balance counts the tags of all rows beforehand: it cannot be given with streaming")
         if not self.streams and self.shuffle_buffer != type(self).model_fields["shuffle_buffer"].default:
             raise ValueError("shuffle_buffer belongs to corpora with streaming")
         return self
@@ -247,9 +272,36 @@ class AugmentationRecipe(_Section):
     mel_mask_bins: Positive = 10
 
 
-class ObjectiveRecipe(_Section):
-    """Which captions are right for a clip, and how much: InfoNCE, Eq. (3), or soft targets, Eqs. (4)-(7)."""
+class RankRecipe(_Section):
+    """Rank-N-Contrast across modalities, over valence and arousal (EmotionRankCLAP)."""
 
+    weight: float = Field(1.0, gt=0)
+    logit_scale: float | None = Field(None, gt=0, description="1/τ, fixed; None takes the model's learned scale")
+
+
+class ClassificationRecipe(_Section):
+    """Clips against the sentences of all tags, each tag by itself (ParaSpeechCLAP)."""
+
+    weight: float = Field(1.0, gt=0)
+    groups: tuple[str, ...] = Field(
+        min_length=1, description="groups of tags (`intrinsic` of `intrinsic:deep`) or attributes, averaged over"
+    )
+    templates: str = Field(description="YAML file of sentences with a {tag}; each step draws one for each tag")
+    logit: Literal["scaled", "cosine"] = Field(
+        "scaled", description="cosines by a learned scale and bias, or bare as published (then at least 0.313)"
+    )
+
+
+class ObjectiveRecipe(_Section):
+    """A weighted sum: contrastive, by rank, by classification.
+
+    Of the contrastive one: which captions are right for a clip, and how much. InfoNCE, Eq. (3), or soft targets,
+    Eqs. (4)-(7).
+    """
+
+    contrastive_weight: float = Field(1.0, ge=0, description="0 leaves the contrastive loss out")
+    rank: RankRecipe | None = Field(None, description="order by valence and arousal")
+    classification: ClassificationRecipe | None = Field(None, description="tags by their sentences")
     symmetric: bool = Field(True, description="both directions; false is the literal audio → text of Eq. (3)")
     relation: Literal["identity", "caption", "style", "attributes", "teacher"] = Field(
         "identity",
@@ -272,6 +324,10 @@ class ObjectiveRecipe(_Section):
             raise ValueError("the relation 'identity' is InfoNCE: it takes no relation_weight and no info_nce_weight")
         if self.relation != "attributes" and self.attribute_power != 1:
             raise ValueError("attribute_power belongs to the relation 'attributes'")
+        if self.contrastive_weight == 0 and self.rank is None and self.classification is None:
+            raise ValueError("contrastive_weight is 0, and there is neither rank nor classification to learn from")
+        if self.contrastive_weight == 0 and self.relation != "identity":
+            raise ValueError(f"contrastive_weight is 0: nothing learns from the relation '{self.relation}'")
         return self
 
 
@@ -338,8 +394,10 @@ class TrainingRecipe(_Section):
 class EvaluationRecipe(_Section):
     """Validation after each epoch, and which epoch counts as the best."""
 
-    select: Literal["R@1", "R@10", "mAP@10", "nDCG@10", "style_mAP@10", "zero_shot_UAR"] = Field(
-        "mAP@10", description="figure of the best epoch: mean over corpora (and directions)"
+    select: Literal["R@1", "R@10", "mAP@10", "nDCG@10", "style_mAP@10", "zero_shot_UAR", "tau"] = Field(
+        "mAP@10",
+        description="figure of the best epoch: mean over corpora (and directions); tau: Kendall's, in valence and "
+        "arousal, over the corpora that have both",
     )
     zero_shot: str | None = Field(None, description="YAML file of class prompts for zero-shot classification")
 
@@ -386,6 +444,8 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _learns_from_a_stream_what_can_be(self) -> "Recipe":
+        if self.data.streams and (self.objective.rank or self.objective.classification):
+            raise ValueError("objective: rank and classification look at all rows beforehand: not with streaming")
         if self.data.streams and self.objective.relation == "attributes":
             raise ValueError("objective.relation 'attributes' must know all rows beforehand: not with streaming")
         if self.data.streams and self.teacher is not None and self.teacher.sees == "clips":
