@@ -19,11 +19,11 @@ from raclap.recipe import (
 from raclap.training.towers import build_model
 
 CONFIGURATION = Path(__file__).parents[2] / "configuration"
-NOT_RECIPES = ("base", "emotions", "study")  # grounds, class prompts, the list of a study's runs
+NOT_RECIPES = ("base", "emotions", "study", "siblings", "templates")  # grounds, sentences, lists of runs
 RECIPES = [
     path
     for path in sorted(CONFIGURATION.rglob("*.yaml"))
-    if path.parent.name != "accelerate" and path.stem not in NOT_RECIPES
+    if path.parent.name not in ("accelerate", "protocols") and path.stem not in NOT_RECIPES
 ]
 TABLE_1 = [path for path in RECIPES if path.parent == CONFIGURATION / "table1"]
 DEMO_TABLE_1 = [path for path in RECIPES if path.parent == CONFIGURATION / "demo" / "table1"]
