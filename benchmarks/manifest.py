@@ -56,6 +56,8 @@ def main() -> None:
         "one pass streamed": (stream, asked.processes, asked.buffer),
     }
     sizes = (asked.rows // 2, asked.rows)
+    if asked.folder is not None:
+        asked.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
         paths = {size: make(Path(folder) / str(size) / "manifest.parquet", size) for size in sizes}
         figures = {
