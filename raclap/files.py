@@ -34,12 +34,18 @@ def replacing(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(target: Path) -> Iterator[Path]:
-    """Yields a folder beside `target`; when the block succeeds it takes the place of `target`."""
+    """Yields a folder beside `target`; when the block succeeds it takes the place of `target`.
+
+    Its files become as readable as others of the user: safetensors makes its own for the owner alone.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
     beside.chmod(0o777 & ~_umask())
     try:
         yield beside
+        for path in beside.rglob("*"):
+            if path.is_file() and not path.is_symlink():
+                path.chmod(0o666 & ~_umask())
         former = beside.with_name(beside.name + "-former")
         if target.exists():
             target.rename(former)

@@ -43,6 +43,14 @@ def test_files_get_ordinary_permissions(tmp_path):
     assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == 0o644
 
 
+def test_files_of_a_folder_get_ordinary_permissions(tmp_path):
+    with replacing_folder(tmp_path / "model") as beside:
+        (beside / "weights").touch(mode=0o600)
+    (tmp_path / "other").touch()
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "model" / "weights", tmp_path / "other")]
+    assert modes[0] == modes[1]
+
+
 @pytest.mark.parametrize(("error", "code"), [(RaClapError("what to mend"), 2), (KeyboardInterrupt(), 130)])
 def test_errors_end_in_one_line(error, code, capsys):
     @exits_cleanly
