@@ -4,11 +4,14 @@ from typing import Any
 
 from transformers import CONFIG_MAPPING, PretrainedConfig
 
-AUDIO_POOLINGS = ("layer_weighted_mean", "pooler")
+from .calibration_raclap import Calibration
+
+AUDIO_POOLINGS = ("layer_weighted_mean", "last_mean", "pooler")
 # Encoders of transformers that read a window of fixed length, shorter clips padded to it.
 FIXED_WINDOW_ENCODERS = ("whisper", "audio-spectrogram-transformer")
 TEXT_POOLINGS = ("mean", "cls", "layer_weighted_mean")
 LAYER_WEIGHTS = ("softmax", "raw")
+PROJECTIONS = ("relu_mlp", "residual_mlp")
 CONVOLUTION_PADDINGS = ("zeros", "reflect")
 
 
@@ -117,15 +120,21 @@ class RaClapConfig(PretrainedConfig):
             the output of some encoders for a decoder, is left out: pooling reads the encoder's own layers.
         text_config: configuration (or its dict) of any transformers text encoder.
         projection_dim: D, size of the joint space.
-        audio_pooling: `layer_weighted_mean` (Eq. 2) or `pooler` (the encoder's own utterance embedding, which speaker
-            encoders and AST have). None takes `pooler` for speaker encoders and Eq. 2 for all others.
+        projection: `relu_mlp`, two linear layers with a ReLU between them (RA-CLAP), or `residual_mlp`, see
+            `ResidualProjection` (ParaCLAP, ParaSpeechCLAP).
+        projection_dropout: rate inside a `residual_mlp`, which alone has one.
+        audio_pooling: `layer_weighted_mean` (Eq. 2), `last_mean` (mean over real frames of the encoder's output) or
+            `pooler` (the encoder's own utterance embedding, which speaker encoders and AST have). None takes `pooler`
+            for speaker encoders and Eq. 2 for all others.
         text_pooling: `mean` over tokens, `cls` (first token) or `layer_weighted_mean`.
         layer_weights: `softmax` (weights sum to one, equal at start) or `raw` (free numbers, 1/L at start).
         logit_scale_init: inverse of the starting temperature 0.07.
         logit_scale_max: the scale is kept in [1, this].
+        tag_head: with a scale and a bias of their own for telling tags (`RaClapModel.tag_logits`).
+        calibration: what this model's cosines mean, as `Calibration.to_dict` gives it; None: not calibrated.
 
     Raises:
-        ValueError: a tower is missing or a choice is unknown.
+        ValueError: a tower is missing, a choice is unknown, or the calibration is not as it should be.
 
     Source: RA-CLAP sections 2.1 and 3.2.
     """
@@ -138,11 +147,15 @@ class RaClapConfig(PretrainedConfig):
         audio_config: PretrainedConfig | dict | None = None,
         text_config: PretrainedConfig | dict | None = None,
         projection_dim: int = 512,
+        projection: str = "relu_mlp",
+        projection_dropout: float = 0.0,
         audio_pooling: str | None = None,
         text_pooling: str = "mean",
         layer_weights: str = "softmax",
         logit_scale_init: float = 1 / 0.07,
         logit_scale_max: float = 100.0,
+        tag_head: bool = False,
+        calibration: dict[str, Any] | None = None,
         **kwargs: Any,
     ):
         self.audio_config = _tower_config(audio_config, default="wavlm")
@@ -159,6 +172,12 @@ class RaClapConfig(PretrainedConfig):
         if audio_pooling is None:
             audio_pooling = "pooler" if audio_type in SPEAKER_ENCODER_CONFIGS else "layer_weighted_mean"
         self.projection_dim = projection_dim
+        self.projection = _one_of("projection", projection, PROJECTIONS)
+        if not 0.0 <= projection_dropout < 1.0:
+            raise ValueError(f"projection_dropout {projection_dropout} is not between 0 and 1")
+        if projection_dropout and projection != "residual_mlp":
+            raise ValueError("projection_dropout belongs to the projection 'residual_mlp'")
+        self.projection_dropout = projection_dropout
         self.audio_pooling = _one_of("audio_pooling", audio_pooling, AUDIO_POOLINGS)
         if self.audio_pooling == "pooler" and audio_type not in _WITH_POOLER:
             raise ValueError(f"audio_pooling 'pooler': a {audio_type} encoder gives no embedding of the utterance")
@@ -170,6 +189,10 @@ class RaClapConfig(PretrainedConfig):
             raise ValueError(f"logit_scale_init {logit_scale_init} is not between 1 and {logit_scale_max}")
         self.logit_scale_init = logit_scale_init
         self.logit_scale_max = logit_scale_max
+        self.tag_head = tag_head
+        if calibration is not None:
+            Calibration.from_dict(calibration)  # what is wrong is said when a folder is loaded
+        self.calibration = calibration
         super().__init__(**kwargs)
 
     @property

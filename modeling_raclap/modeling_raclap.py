@@ -20,12 +20,16 @@ from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput, can_return_tuple
 
+from .calibration_raclap import Calibration
 from .configuration_raclap import RaClapConfig
 from .encoders_raclap import WhisperTower, feature_inputs, frame_mask
 from .losses_raclap import info_nce
 from .pooling_raclap import LayerWeightedMean, mask_group_norm, masked_mean, waveform_needs_no_gradient, with_mask
+from .projection_raclap import build_projection
 from .speaker_encoders_raclap import SPEAKER_ENCODERS
 from .wavlm_attention_raclap import WavLMTower
+
+_TAG_LOG_SCALE = math.log(10.0)
 
 
 @dataclass
@@ -52,19 +56,6 @@ class RaClapOutput(ModelOutput):
     def to_tuple(self) -> tuple[Any, ...]:
         """All present fields, nested outputs as tuples."""
         return tuple(v.to_tuple() if isinstance(v, ModelOutput) else v for v in self.values())
-
-
-class Projection(nn.Module):
-    """Two linear layers with a ReLU between them: (B, H) to (B, D)."""
-
-    def __init__(self, in_features: int, out_features: int):
-        super().__init__()
-        self.linear1 = nn.Linear(in_features, out_features)
-        self.linear2 = nn.Linear(out_features, out_features)
-
-    def forward(self, pooled: Tensor) -> Tensor:
-        """Projects pooled tower outputs."""
-        return self.linear2(torch.relu(self.linear1(pooled)))
 
 
 class RaClapModel(PreTrainedModel):
@@ -103,20 +94,29 @@ class RaClapModel(PreTrainedModel):
             self.audio_pooling = LayerWeightedMean(_num_layers(config.audio_config), config.layer_weights)
         if config.text_pooling == "layer_weighted_mean":
             self.text_pooling = LayerWeightedMean(_num_layers(config.text_config), config.layer_weights)
-        self.audio_projection = Projection(config.audio_config.hidden_size, config.projection_dim)
-        self.text_projection = Projection(config.text_config.hidden_size, config.projection_dim)
+        self.audio_projection, self.text_projection = (
+            build_projection(config.projection, tower.hidden_size, config.projection_dim, config.projection_dropout)
+            for tower in (config.audio_config, config.text_config)
+        )
         self.log_logit_scale = nn.Parameter(torch.tensor(math.log(config.logit_scale_init)))
+        if config.tag_head:
+            self.tag_log_scale = nn.Parameter(torch.tensor(_TAG_LOG_SCALE))
+            self.tag_bias = nn.Parameter(torch.zeros(()))
         self.post_init()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, RaClapModel):
             init.constant_(module.log_logit_scale, math.log(self.config.logit_scale_init))
+            if self.config.tag_head:
+                init.constant_(module.tag_log_scale, _TAG_LOG_SCALE)
+                init.zeros_(module.tag_bias)
         elif isinstance(module, LayerWeightedMean):
             init.constant_(module.layer_logits, module.start)
         elif isinstance(module, nn.Linear):
             init.xavier_uniform_(module.weight)
-            init.zeros_(module.bias)
+            if module.bias is not None:
+                init.zeros_(module.bias)
         else:
             super()._init_weights(module)
 
@@ -167,6 +167,60 @@ class RaClapModel(PreTrainedModel):
     def logit_scale(self) -> Tensor:
         """Inverse temperature, scalar."""
         return self.log_logit_scale.exp()
+
+    def add_tag_head(self, odds: float) -> None:
+        """Gives a model without one the scale and the bias of `tag_logits`.
+
+        Cosines of towers that were not yet trained for tags lie around 0, where the bias alone decides: it starts at
+        the log-odds of a tag, so that the first steps need not find out how rare tags are. The scale starts at 10, as
+        in SigLIP: cosines a quarter of their range apart then differ by 5 in logits, enough to be sure either way.
+
+        Args:
+            odds: of a tag, that a clip has it to that it has not.
+        """
+        like = self.log_logit_scale
+        self.config.tag_head = True
+        self.tag_log_scale = nn.Parameter(torch.full_like(like, _TAG_LOG_SCALE))
+        self.tag_bias = nn.Parameter(torch.full_like(like, math.log(odds)))
+
+    def tag_logits(self, audio_embeds: Tensor, tag_embeds: Tensor) -> Tensor:
+        """Log-odds that each clip has each tag.
+
+        Args:
+            audio_embeds: (B, D) unit vectors.
+            tag_embeds: (K, D) unit vectors of sentences that name one tag each.
+
+        Returns:
+            (B, K).
+
+        Raises:
+            ValueError: the model has no tag head.
+        """
+        if not self.config.tag_head:
+            raise ValueError("this model has no tag head: it was trained without classification by scaled logits")
+        return self.tag_log_scale.exp() * audio_embeds @ tag_embeds.T + self.tag_bias
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What this model's cosines mean; None where nobody has calibrated it."""
+        return None if self.config.calibration is None else Calibration.from_dict(self.config.calibration)
+
+    def match_probability(self, audio_embeds: Tensor, text_embeds: Tensor) -> Tensor:
+        """Probability that each caption fits each clip, at even odds (see `Calibration.probability`).
+
+        Args:
+            audio_embeds: (B_audio, D) unit vectors.
+            text_embeds: (B_text, D) unit vectors.
+
+        Returns:
+            (B_audio, B_text) in [0, 1].
+
+        Raises:
+            ValueError: the model is not calibrated.
+        """
+        if self.calibration is None:
+            raise ValueError("this model is not calibrated: `raclap calibrate MODEL --manifest FILE` does it")
+        return self.calibration.probability(audio_embeds @ text_embeds.T)
 
     @torch.no_grad()
     def clamp_logit_scale_(self) -> None:
@@ -271,18 +325,21 @@ class RaClapModel(PreTrainedModel):
             values = with_mask(input_values, audio_attention_mask) if self._masks_group_norm else input_values
             inputs = {"input_values": values, "attention_mask": audio_attention_mask}
         output = self.audio_model(**inputs, return_dict=True, **kwargs)
-        pooled = self._pool_layers(output, audio_attention_mask) if weighted else output.pooler_output
+        frames_are_pooled = self.config.audio_pooling != "pooler"
+        pooled = self._pool_frames(output, audio_attention_mask) if frames_are_pooled else output.pooler_output
         return _with_embedding(output, F.normalize(self.audio_projection(pooled), dim=-1))
 
-    def _pool_layers(self, output: ModelOutput, input_mask: Tensor | None) -> Tensor:
-        # The last recorded state of pre-norm encoders comes before the final LayerNorm; the output after it.
-        layers = (*output.hidden_states[:-1], output.last_hidden_state)
-        mask, frames = input_mask, layers[0].shape[1]
+    def _pool_frames(self, output: ModelOutput, input_mask: Tensor | None) -> Tensor:
+        last = output.last_hidden_state
+        mask, frames = input_mask, last.shape[1]
         if self.config.audio_window_is_fixed:
             mask = frame_mask(self.config.audio_config, input_mask, frames)
         elif input_mask is not None and input_mask.shape[1] != frames:
             mask = self.audio_model._get_feature_vector_attention_mask(frames, input_mask)
-        return self.audio_pooling(layers, mask)
+        if self.config.audio_pooling == "last_mean":
+            return masked_mean(last, mask)
+        # The last recorded state of pre-norm encoders comes before the final LayerNorm; the output after it.
+        return self.audio_pooling((*output.hidden_states[:-1], last), mask)
 
     @can_return_tuple
     def forward(

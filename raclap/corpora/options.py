@@ -86,7 +86,7 @@ def read_options(given: Mapping[str, Any], parameters: Mapping[str, Parameter]) 
         if name not in parameters:
             known = ", ".join(f"--{known.replace('_', '-')}" for known in parameters)
             raise RecipeError(f"--{name.replace('_', '-')}: this corpus has no such option; it has {known or 'none'}")
-        value = _pairs(name, words) if takes_pairs(parameters[name]) else words
+        value = read_pairs(name, words) if takes_pairs(parameters[name]) else words
         try:
             values[name] = TypeAdapter(parameters[name].annotation).validate_python(value)
         except ValidationError as error:
@@ -95,7 +95,16 @@ def read_options(given: Mapping[str, Any], parameters: Mapping[str, Parameter]) 
     return values
 
 
-def _pairs(name: str, words: Sequence[str]) -> dict[str, str]:
+def read_pairs(name: str, words: Sequence[str]) -> dict[str, str]:
+    """Words of the form NAME=VALUE as a mapping.
+
+    Args:
+        name: of the option, for errors.
+        words: as given on the command line.
+
+    Raises:
+        RecipeError: a word is not of that form, or gives a name another value.
+    """
     values: dict[str, str] = {}
     for word in words:
         key, is_pair, value = word.partition("=")

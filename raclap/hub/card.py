@@ -62,6 +62,7 @@ def render_card(
         epoch=epoch,
         select=recipe.evaluation.select,
         metrics=_METRICS,
+        calibration=None if model.calibration is None else model.calibration.facts,
         results=rows,
     )
     return str(card)

@@ -51,7 +51,15 @@ def _go_on(recipe: ModelRecipe) -> tuple[RaClapModel, RaClapProcessor]:
     """An exported folder's model, if it is the one that the recipe describes."""
     model, processor = load_model_folder(recipe.init_from)
     config = model.config
-    joined = ("projection_dim", "audio_pooling", "text_pooling", "layer_weights", "logit_scale_max")
+    joined = (
+        "projection",
+        "projection_dim",
+        "projection_dropout",
+        "audio_pooling",
+        "text_pooling",
+        "layer_weights",
+        "logit_scale_max",
+    )
     stated = {
         "model": ({name: getattr(recipe, name) for name in joined if name in recipe.model_fields_set}, config),
         "model.speech.config": (recipe.speech.config or {}, config.audio_config),
@@ -80,7 +88,9 @@ def _join_towers(recipe: ModelRecipe) -> tuple[RaClapModel, RaClapProcessor]:
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelFolderError(f"model.text.pretrained {text_source}: cannot be loaded ({error})") from error
     joined = (
+        "projection",
         "projection_dim",
+        "projection_dropout",
         "audio_pooling",
         "text_pooling",
         "layer_weights",

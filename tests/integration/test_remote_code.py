@@ -53,6 +53,7 @@ scores = classify(samples, candidate_labels=["low", "loud"],
                   hypothesis_template="a {} voice")
 print(json.dumps({"type": config.model_type, "logits": output.logits_per_audio.tolist(),
                   "tower": type(model.audio_model).__name__,
+                  "probabilities": model.match_probability(output.audio_embeds, output.text_embeds).tolist(),
                   "labels": sorted(s["label"] for s in scores), "total": sum(s["score"] for s in scores)}))
 """
 
@@ -80,6 +81,7 @@ def build(speech: str) -> tuple[RaClapModel, RaClapProcessor]:
     torch.manual_seed(0)
     text = BertModel(tiny_bert_config())
     model = RaClapModel.from_speech_text_pretrained(build_tower(SPEECH[speech]), text, projection_dim=32)
+    model.config.calibration = {"slope": 4.0, "intercept": -1.0, "quantiles": [-1.0, 1.0]}
     extractor = RaClapFeatureExtractor(**EXTRACTORS.get(speech, {"features": "log_mel"}))
     return model, RaClapProcessor(extractor, make_tokenizer())
 
@@ -110,6 +112,8 @@ def test_auto_classes_and_pipeline_in_a_fresh_process(speech, tmp_path):
     with torch.no_grad():
         expected = model(**processor(text=["a low voice", "a loud voice"], audio=clip)).logits_per_audio
     torch.testing.assert_close(torch.tensor(found["logits"]), expected, rtol=1e-4, atol=1e-4)
+    probabilities = torch.sigmoid(4 * expected / model.logit_scale - 1)
+    torch.testing.assert_close(torch.tensor(found["probabilities"]), probabilities, rtol=1e-4, atol=1e-4)
     assert found["type"] == "raclap" and found["tower"] == type(model.audio_model).__name__
     assert found["labels"] == ["loud", "low"] and found["total"] == pytest.approx(1)
 

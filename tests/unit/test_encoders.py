@@ -34,7 +34,7 @@ from raclap.training.objectives import embed_pairs
 from raclap.training.towers import build_model
 
 SAMPLES = (16_000, 7_003, 31_001, 3_000, 900)
-CASES = [(name, "layer_weighted_mean") for name in SPEECH] + [("ast", "pooler")]
+CASES = [(name, pooling) for pooling in ("layer_weighted_mean", "last_mean") for name in SPEECH] + [("ast", "pooler")]
 CAPTIONS = ["a low voice", "the person speaks in a high tone and it is loud", "loud", "a quiet voice with it"]
 
 
