@@ -170,25 +170,26 @@ def build(
         utterances = plan(name, scale, seed)
         manifests[name] = folder / "manifest.parquet"
         key = {"corpus": name, "version": VERSION, "scale": scale, "seed": seed, "clips": len(utterances)}
-        if _recorded(folder / _DONE) == key and manifests[name].is_file():
+        if read_record(folder / _DONE) == key and manifests[name].is_file():
             continue
         Synthesiser().close()  # so that a missing espeak-ng is found before a former build is removed
         _make_room(folder, key)
         missing = [u for u in utterances if not (folder / u.pair.audio).is_file()]
-        _speak_all(missing, folder, jobs or os.cpu_count() or 1, name)
+        speak_all(missing, folder, jobs or os.cpu_count() or 1, name)
         write_manifest(manifests[name], (u.pair for u in utterances), folder)
         write_json(folder / _DONE, key)
         (folder / _UNDER_WAY).unlink(missing_ok=True)
     return manifests
 
 
-def _recorded(path: Path) -> dict | None:
+def read_record(path: Path) -> dict | None:
+    """What was recorded of a build; None where nothing was."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def _make_room(folder: Path, key: dict) -> None:
     """Leaves the folder empty or with clips of the same build."""
-    if _recorded(folder / _UNDER_WAY) == key:
+    if read_record(folder / _UNDER_WAY) == key:
         return
     ours = (folder / _DONE).is_file() or (folder / _UNDER_WAY).is_file()
     if folder.exists() and any(folder.iterdir()) and not ours:
@@ -197,7 +198,7 @@ def _make_room(folder: Path, key: dict) -> None:
     write_json(folder / _UNDER_WAY, key)
 
 
-def _random(*parts: object) -> Random:
+def random_named(*parts: object) -> Random:
     """A generator that depends on its name alone: Python's own hash of text differs between processes."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return Random(int.from_bytes(digest, "big"))
@@ -206,10 +207,10 @@ def _random(*parts: object) -> Random:
 def _plan_split(name: str, split: str, scale: float, seed: int) -> Iterator[Utterance]:
     spec = SPECS[name]
     count = max(2, round(spec.clips[split] * scale))
-    rng = _random(name, split, seed)
-    speakers = cast(f"{name}-{split}", spec.ages, spec.voices[split], _random("voices", name, split, seed))
+    rng = random_named(name, split, seed)
+    speakers = speakers_of(name, split, seed)
     turns = {sex: _endless([s for s in speakers if s.sex == sex], rng) for sex in SEXES}
-    styles = _endless(_intentions(spec), rng)
+    styles = _endless(intentions(spec), rng)
     texts = draw_sentences(split, count, rng)
     for index, text in enumerate(texts):
         intended = dict(next(styles))
@@ -219,7 +220,13 @@ def _plan_split(name: str, split: str, scale: float, seed: int) -> Iterator[Utte
         yield Utterance(pair, speaker, delivery)
 
 
-def _intentions(spec: Spec) -> list[dict[str, str]]:
+def speakers_of(name: str, split: str, seed: int = 0) -> list[Speaker]:
+    """The voices that are cast in a split of a corpus."""
+    spec = SPECS[name]
+    return cast(f"{name}-{split}", spec.ages, spec.voices[split], random_named("voices", name, split, seed))
+
+
+def intentions(spec: Spec) -> list[dict[str, str]]:
     """All combinations of sex and intended delivery, so that dealing them out balances the classes."""
     values = {
         "sex": SEXES,
@@ -241,7 +248,7 @@ def _endless(items: list, rng: Random) -> Iterator:
 
 def _pair(name: str, split: str, index: int, *, text: str, speaker: Speaker, delivery: Delivery, rng: Random) -> Pair:
     spec = SPECS[name]
-    style = _style(spec, speaker, delivery)
+    style = style_of(spec, speaker, delivery)
     pair_id = f"{name}-{split}-{index:05d}"
     emotional = "emotion" in spec.attributes
     return Pair(
@@ -265,7 +272,8 @@ def _pair(name: str, split: str, index: int, *, text: str, speaker: Speaker, del
     )
 
 
-def _style(spec: Spec, speaker: Speaker, delivery: Delivery) -> dict[str, str]:
+def style_of(spec: Spec, speaker: Speaker, delivery: Delivery) -> dict[str, str]:
+    """The attributes of a clip, as they are heard."""
     known = {name: getattr(speaker if name in ("sex", "age") else delivery, name) for name in spec.attributes}
     if delivery.texture == "whispered":
         del known["pitch"]  # a whisper has none
@@ -298,7 +306,15 @@ def _named(spec: Spec, style: dict[str, str], rng: Random) -> tuple[str, ...]:
     return tuple(name for name in known if name in chosen)
 
 
-def _speak_all(utterances: list[Utterance], folder: Path, jobs: int, name: str) -> None:
+def speak_all(utterances: Sequence[Utterance], folder: Path, jobs: int, name: str) -> None:
+    """Speaks clips into the files below a folder that their rows name.
+
+    Args:
+        utterances: what to say.
+        folder: the audio root.
+        jobs: processes that speak.
+        name: of the whole, for the progress bar.
+    """
     batches = [utterances[at : at + 16] for at in range(0, len(utterances), 16)]
     work = [(batch, folder) for batch in batches]
     with tqdm(total=len(utterances), desc=f"speaking {name}", unit="clip") as bar:

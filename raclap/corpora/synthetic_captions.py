@@ -111,6 +111,9 @@ _PARTS = {
     },
 }
 
+# Go on from what was said of the manner of speaking before.
+_ADDING = ("at the same time, ", "meanwhile, ", "what is more, ")
+
 TEMPLATES: dict[str, dict[str, tuple[str, ...]]] = {
     corpus: {
         split: tuple(opening + body for opening in openings for body in bodies)
@@ -118,6 +121,20 @@ TEMPLATES: dict[str, dict[str, tuple[str, ...]]] = {
     }
     for corpus, splits in _PARTS.items()
 }
+
+
+def _shorter(split: str) -> tuple[tuple[str, ...], ...]:
+    """Templates of craft_like by their number of slots for the manner of speaking: none, one, two."""
+    openings, endings = _PARTS["craft_like"][split]
+    whole = [opening.removesuffix(". ") for opening in openings]
+    bare = [re.sub(r",? {phrases}", "", opening) for opening in whole]
+    endings = [ending for ending in endings if not ending.startswith(_ADDING)]
+    apart = [f"{opening}. {ending}" for opening in bare for ending in endings]
+    return tuple(bare), (*whole, *apart), TEMPLATES["craft_like"][split]
+
+
+# Split -> number of slots for the manner of speaking -> templates that quote what is said.
+QUOTING = {split: _shorter(split) for split in TEMPLATES["craft_like"]}
 
 
 def describe(
@@ -176,9 +193,9 @@ class _Writer:
 
 
 def _shares(names: list[str], count: int, rng: Random) -> list[list[str]]:
-    """Deals the names out to one or two slots, in random order, one at least to each."""
+    """Deals the names out to the slots, two at most, in random order, one at least to each."""
     shuffled = rng.sample(names, len(names))
-    cut = len(names) if count == 1 else rng.randint(1, len(names) - 1)
+    cut = len(names) if count < 2 else rng.randint(1, len(names) - 1)
     return [shuffled[:cut], shuffled[cut:]][:count]
 
 

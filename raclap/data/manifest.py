@@ -5,6 +5,7 @@ the manifest where possible, so that a corpus folder can be moved as a whole.
 """
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,13 +112,14 @@ SCHEMA = pa.schema(
 _REQUIRED = ("pair_id", "audio", "captions", "corpus", "split")
 
 
-def write_manifest(path: Path, pairs: Iterable[Pair], audio_root: Path) -> int:
+def write_manifest(path: Path, pairs: Iterable[Pair], audio_root: Path, *, moved_together: bool = False) -> int:
     """Writes a manifest, whole or not at all, in row groups: no more than one of them is held in memory.
 
     Args:
         path: the Parquet file to make.
         pairs: its rows, in any number.
         audio_root: the folder that `Pair.audio` is relative to.
+        moved_together: whether a folder that is not below the manifest's will still be moved with it; one below is.
 
     Returns:
         The number of rows.
@@ -126,7 +128,8 @@ def write_manifest(path: Path, pairs: Iterable[Pair], audio_root: Path) -> int:
         ManifestError: a row has an empty caption, an unknown split or an identifier already used.
     """
     root, home = Path(audio_root).resolve(), Path(path).resolve().parent
-    stored = str(root.relative_to(home)) if root.is_relative_to(home) else str(root)
+    relative = moved_together or root.is_relative_to(home)
+    stored = os.path.relpath(root, home) if relative else str(root)
     schema = SCHEMA.with_metadata({AUDIO_ROOT: stored.encode()})
     seen, count = SeenIds(), 0
     with replacing(Path(path)) as beside, pq.ParquetWriter(beside, schema, compression="zstd") as writer:

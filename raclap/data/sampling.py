@@ -77,18 +77,22 @@ class MixtureSampler(Sampler[Draw]):
 
     def __iter__(self) -> Iterator[Draw]:
         first = self.epoch * self.steps_per_epoch
-        streams = [
-            _stream(start, size, count, first, (self.seed, group))
-            for group, (start, size, count) in enumerate(self._groups)
-        ]
         number = first * self.batch_size
-        for step in range(first, first + self.steps_per_epoch):
-            batch = np.concatenate([next(stream) for stream in streams])
+        for step, batch in enumerate(self._windows(first), first):
             # Shuffled, so that with several processes each gets its part of every corpus.
             np.random.default_rng([self.seed, len(self._groups), step]).shuffle(batch)
             for row in batch.tolist():
                 yield Draw(row, number)
                 number += 1
+
+    def _windows(self, first: int) -> Iterator[np.ndarray]:
+        """The rows of each global batch of an epoch, corpus by corpus, beginning with that of step `first`."""
+        streams = [
+            _stream(start, size, count, first, (self.seed, group))
+            for group, (start, size, count) in enumerate(self._groups)
+        ]
+        for _ in range(self.steps_per_epoch):
+            yield np.concatenate([next(stream) for stream in streams])
 
 
 def _stream(start: int, size: int, count: int, first_step: int, seed: tuple[int, int]) -> Iterator[np.ndarray]:
