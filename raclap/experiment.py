@@ -12,22 +12,25 @@ from transformers import set_seed
 from transformers.utils.logging import disable_progress_bar
 
 from modeling_raclap import RaClapModel, RaClapProcessor
+from modeling_raclap.calibration_raclap import Calibration
 from raclap.data.builds import corpus_builds
 from raclap.data.collection import read_corpora, stream_corpora
 from raclap.data.inspection import Inspection
-from raclap.data.notes import AttributeCodes, CaptionCodes, PairNotes, StyleCodes
+from raclap.data.notes import AttributeCodes, CaptionCodes, MergedNotes, PairNotes, StyleCodes
 from raclap.data.stream_loader import StreamLoader
 from raclap.distillation import Teaching, prepare_teaching
 from raclap.hub.card import render_card
 from raclap.hub.export import export
 from raclap.processes import join_processes
 from raclap.recipe import Recipe
+from raclap.retrieval.calibration import CalibrationError
 from raclap.retrieval.validation import Validation
 from raclap.training.checkpoint import Checkpoints, Progress
 from raclap.training.loop import EpochReport, train_epochs
-from raclap.training.objectives import ContrastiveObjective
+from raclap.training.objectives import CombinedObjective, ContrastiveObjective, Objective
 from raclap.training.run_folder import RunFolder
 from raclap.training.setup import Session, prepare_training
+from raclap.training.terms import Terms, prepare_terms
 from raclap.training.towers import build_model
 
 _NOTES: dict[str, Callable[[list[Inspection]], PairNotes]] = {
@@ -66,14 +69,13 @@ def run_experiment(recipe: Recipe, output: Path, fresh: bool = False) -> None:
         run.record_skipped({"train": corpora, "validation": validation_set})
     validation = Validation(recipe.evaluation, validation_set, processor)
 
-    # 3. What is learned: the relation, from labels or from a teacher.
+    # 3. What is learned: the relation, from labels or from a teacher; order and tags beside it.
+    terms = prepare_terms(recipe, model, processor, list(corpora.values()))
     teaching = None
     if recipe.teacher is not None:
         teaching = prepare_teaching(recipe, model, processor, corpora, output)
-    notes = _notes(recipe, teaching, corpora)
-    objective = ContrastiveObjective.from_recipe(
-        recipe.objective, recipe.training, None if teaching is None else teaching.relate
-    )
+    notes = _notes(recipe, teaching, terms, corpora)
+    objective = _objective(recipe, teaching, terms)
 
     # 4. Accelerate: devices, precision, processes; and the state to go on from.
     session = prepare_training(recipe, model, processor, corpora, output, notes)
@@ -98,15 +100,27 @@ def run_experiment(recipe: Recipe, output: Path, fresh: bool = False) -> None:
         objective, session.settings, start, after_step,
     ):  # fmt: skip
         results = validation.run(model)
-        keeper.keep(report, results, validation.score(results), model, processor, corpora)
+        keeper.keep(report, results, validation.score(results), model, processor, corpora, validation.calibrate)
     session.accelerator.end_training()
 
 
-def _notes(recipe: Recipe, teaching: Teaching | None, corpora: dict[str, Inspection]) -> PairNotes | None:
-    if teaching is not None:
-        return teaching.notes
-    make = _NOTES.get(recipe.objective.relation)
-    return None if make is None else make(list(corpora.values()))
+def _notes(
+    recipe: Recipe, teaching: Teaching | None, terms: Terms, corpora: dict[str, Inspection]
+) -> PairNotes | None:
+    """What must be known of each pair; None where the pairing is all."""
+    makers = list(terms.notes)
+    if teaching is not None and teaching.notes is not None:
+        makers.append(teaching.notes)
+    if recipe.objective.relation in _NOTES:
+        makers.append(_NOTES[recipe.objective.relation](list(corpora.values())))
+    return MergedNotes(makers) if makers else None
+
+
+def _objective(recipe: Recipe, teaching: Teaching | None, terms: Terms) -> Objective:
+    relate = None if teaching is None else teaching.relate
+    contrastive = ContrastiveObjective.from_recipe(recipe.objective, recipe.training, relate)
+    alone = not terms.terms and recipe.objective.contrastive_weight == 1
+    return contrastive if alone else CombinedObjective(contrastive, terms.terms)
 
 
 class _Keeper:
@@ -118,6 +132,7 @@ class _Keeper:
         self._run = run
         self._checkpoints = checkpoints
         self._best = best
+        self._reasons: set[str] = set()
 
     def save_within_epoch(self, progress: Progress) -> None:
         every = self._recipe.training.checkpoint_steps
@@ -132,6 +147,7 @@ class _Keeper:
         model: RaClapModel,
         processor: RaClapProcessor,
         corpora: dict[str, Inspection],
+        calibrate: Callable[[], Calibration],
     ) -> None:
         select = self._recipe.evaluation.select
         self._session.accelerator.log({f"validation/{select}": score}, step=report.epoch + 1)
@@ -139,6 +155,7 @@ class _Keeper:
         self._best = score if is_best else self._best
         if self._session.accelerator.is_main_process:
             self._run.record({**asdict(report), "score": score, "best": is_best, "validation": results})
+            self._calibrate(model, calibrate)
             card = render_card(self._recipe, model, corpora, report.epoch + 1, results)
             for folder in (self._run.last, *([self._run.best] if is_best else [])):
                 export(model, processor, folder, card)
@@ -146,6 +163,16 @@ class _Keeper:
             line = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
             print(f"epoch {report.epoch + 1}: {line + ', ' if line else ''}{select} {score:.2f}")
         self._save(Progress(report.epoch + 1, 0, self._best))
+
+    def _calibrate(self, model: RaClapModel, calibrate: Callable[[], Calibration]) -> None:
+        """Puts into the configuration what cosines mean now; where that cannot be told, why is said once."""
+        try:
+            model.config.calibration = calibrate().to_dict()
+        except CalibrationError as error:
+            model.config.calibration = None
+            if str(error) not in self._reasons:
+                self._reasons.add(str(error))
+                print(f"exported without a calibration: {error}")
 
     def _save(self, progress: Progress) -> None:
         self._checkpoints.save(self._session.accelerator, self._session.scheduler, progress)

@@ -399,12 +399,12 @@ class EvaluationRecipe(_Section):
         description="figure of the best epoch: mean over corpora (and directions); tau: Kendall's, in valence and "
         "arousal, over the corpora that have both",
     )
-    zero_shot: str | None = Field(None, description="YAML file of class prompts for zero-shot classification")
+    zero_shot: str | None = Field(None, description="protocol of zero-shot classification (docs/classification.md)")
 
     @model_validator(mode="after")
     def _selects_what_is_measured(self) -> "EvaluationRecipe":
         if self.select == "zero_shot_UAR" and self.zero_shot is None:
-            raise ValueError("select zero_shot_UAR needs a file of prompts in 'zero_shot'")
+            raise ValueError("select zero_shot_UAR needs a protocol in 'zero_shot'")
         return self
 
 

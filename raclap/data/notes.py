@@ -6,17 +6,21 @@ Shapes: N rows, K attributes, B pairs of a batch.
 """
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from raclap.data.attributes import NOT_NAMED, UNKNOWN
 from raclap.data.inspection import Inspection
-from raclap.data.manifest import Pair
-from raclap.errors import ManifestError
+from raclap.data.manifest import Manifest, Pair
+from raclap.data.tags import TagGroup, tags_in
+from raclap.errors import ManifestError, RecipeError
 
 NOTE = "note_"  # begins the name of a note among the inputs of the model
 
@@ -125,6 +129,79 @@ class StoredEmbeddings:
         return {"audio": self._audio[row], "text": self._text[pair.captions[caption].text]}
 
 
+class AffectNotes:
+    """`affect`: (2,) float32 valence and arousal, NaN in rows without them.
+
+    Corpora rate on scales of their own, from 1 to 7 or from -1 to 1, and a batch holds several. So the values of each
+    corpus are centred, and divided by one number, their standard deviation over both dimensions together: as many
+    deviations from a corpus's mean count as the same feeling in every corpus. Within a corpus the order of distances
+    stays what it was, so that with one corpus nothing changes. (To compare within corpora alone would leave most of
+    a mixed batch unordered.)
+
+    Args:
+        corpora: all whose training rows are drawn, in their order.
+
+    Raises:
+        RecipeError: no row has valence and arousal.
+        ManifestError: a row has one of them alone or an infinite value, or all rows of a corpus have the same values.
+    """
+
+    def __init__(self, corpora: Sequence[Inspection]):
+        found = [_read_affect(corpus.manifest) for corpus in corpora]
+        if not any(len(values) for values in found):
+            named = ", ".join(str(corpus.manifest.path) for corpus in corpora)
+            raise RecipeError(f"objective.rank: no row of {named} has valence and arousal")
+        self._ends = list(accumulate(len(corpus.manifest) for corpus in corpora))
+        self._scales = [_mean_and_deviation(c.manifest, values) for c, values in zip(corpora, found, strict=True)]
+
+    def __call__(self, pair: Pair, row: int, caption: int) -> dict[str, Tensor]:
+        """Notes of a pair."""
+        mean, deviation = self._scales[bisect_right(self._ends, row)]
+        values = np.array([pair.valence, pair.arousal], float)  # None becomes NaN
+        return {"affect": torch.from_numpy(((values - mean) / deviation).astype(np.float32))}
+
+
+class TagNotes:
+    """`tags`: (K,) bool, which tags of some groups the clip has, group after group.
+
+    Args:
+        groups: of all rows that are drawn, K tags together.
+    """
+
+    def __init__(self, groups: Sequence[TagGroup]):
+        self._groups = groups
+
+    def __call__(self, pair: Pair, row: int, caption: int) -> dict[str, Tensor]:
+        """Notes of a pair."""
+        has = [set(tags_in(group.name, pair.tags, pair.attributes)) for group in self._groups]
+        return {"tags": torch.tensor([tag in own for own, g in zip(has, self._groups, strict=True) for tag in g.tags])}
+
+
+class MergedNotes:
+    """The notes of several makers.
+
+    Args:
+        makers: whose notes have different names.
+    """
+
+    def __init__(self, makers: Sequence[PairNotes]):
+        self._makers = tuple(makers)
+
+    def __call__(self, pair: Pair, row: int, caption: int) -> dict[str, Tensor]:
+        """Notes of a pair.
+
+        Raises:
+            ValueError: two makers give a note of one name.
+        """
+        merged: dict[str, Tensor] = {}
+        for make in self._makers:
+            notes = make(pair, row, caption)
+            if twice := merged.keys() & notes.keys():
+                raise ValueError(f"the note '{min(twice)}' is made twice")
+            merged.update(notes)
+        return merged
+
+
 def split_notes(batch: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """A batch as inputs of the model and notes, (B, ...) each, the latter by their bare names."""
     inputs = {name: value for name, value in batch.items() if not name.startswith(NOTE)}
@@ -136,6 +213,38 @@ def _code(*words: str) -> Tensor:
     """63 bits of a hash of some words, the same in every process."""
     digest = hashlib.blake2b("\0".join(words).encode(), digest_size=8).digest()
     return torch.tensor(int.from_bytes(digest, "big") >> 1)
+
+
+def _read_affect(manifest: Manifest) -> np.ndarray:
+    """(n, 2) float64 valence and arousal of the rows that have both.
+
+    Raises:
+        ManifestError: a row has one of them alone, or an infinite one.
+    """
+    names = ("valence", "arousal")
+    values = np.array([manifest.column(name) for name in names], float).T  # None becomes NaN
+    known = ~np.isnan(values)
+    for row in np.flatnonzero(known.any(1) & ~known.all(1))[:1]:
+        has, lacks = names if known[row, 0] else names[::-1]
+        raise ManifestError(
+            f"{manifest.path}: row {manifest[int(row)].pair_id}: {has} without {lacks}; objective.rank needs both or "
+            f"neither"
+        )
+    for row, column in np.argwhere(np.isinf(values))[:1]:
+        raise ManifestError(f"{manifest.path}: row {manifest[int(row)].pair_id}: {names[column]} is not finite")
+    return values[known.all(1)]
+
+
+def _mean_and_deviation(manifest: Manifest, values: np.ndarray) -> tuple[np.ndarray, float]:
+    """(2,) means of valence and arousal, and the standard deviation of both together; values are (n, 2)."""
+    if not len(values):
+        return np.zeros(2), 1.0
+    if (values == values[0]).all():
+        raise ManifestError(
+            f"{manifest.path}: valence and arousal are the same in all {len(values)} training rows that have them: "
+            f"there is no order to learn (objective.rank)"
+        )
+    return values.mean(0), float(np.sqrt(values.var(0).mean()))
 
 
 def _check_names(corpus: Inspection, pair: Pair) -> None:

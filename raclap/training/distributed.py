@@ -14,6 +14,11 @@ def process_count() -> int:
     return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
 
 
+def process_index() -> int:
+    """Which of them this process is, from 0."""
+    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+
+
 def gather_with_gradient(embeds: Tensor) -> Tensor:
     """All processes' embeddings, in order of process: (b, D) to (B, D).
 

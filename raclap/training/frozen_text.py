@@ -28,10 +28,30 @@ def pool_captions(
     Returns:
         Caption to (H,) on the CPU; None where anything before the projection is trained.
     """
-    if any(parameter.requires_grad for parameter in _before_projection(model)):
+    if before_projection_is_trained(model):
         return None
-    texts = {text for corpus in corpora for row in corpus.manifest.caption_texts() for text in row}
-    ordered = sorted(texts, key=lambda text: (len(text), text))
+    return pool_texts(
+        model, processor, (text for corpus in corpora for row in corpus.manifest.caption_texts() for text in row)
+    )
+
+
+def before_projection_is_trained(model: RaClapModel) -> bool:
+    """Whether what the text tower makes of a caption changes in training."""
+    return any(parameter.requires_grad for parameter in _before_projection(model))
+
+
+def pool_texts(model: RaClapModel, processor: RaClapProcessor, texts: Iterable[str]) -> dict[str, Tensor]:
+    """Pools every distinct text.
+
+    Args:
+        model: on the device to use; its text tower is put into eval mode.
+        processor: of the model.
+        texts: in any order.
+
+    Returns:
+        Text to (H,) on the CPU.
+    """
+    ordered = sorted(set(texts), key=lambda text: (len(text), text))
     model.text_model.eval()
     pooled: dict[str, Tensor] = {}
     with torch.no_grad():

@@ -11,7 +11,7 @@ from time import perf_counter
 
 import torch
 from accelerate import Accelerator, skip_first_batches
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -20,7 +20,7 @@ from modeling_raclap import RaClapModel
 from raclap.data.stream_loader import StreamLoader
 from raclap.errors import RaClapError
 from raclap.training.checkpoint import Progress
-from raclap.training.objectives import Objective
+from raclap.training.objectives import Objective, StepLoss
 
 _SMOOTHING = 0.9
 
@@ -109,13 +109,16 @@ def train_epochs(
             disable=not accelerator.is_main_process,
         )
         for step, batch in enumerate(bar, start=first):
-            torch.manual_seed(_step_seed(settings.seed, epoch * len(loader) + step, accelerator.process_index))
-            figures = _step(accelerator, model, optimizer, objective, batch, settings.max_grad_norm)
+            number = epoch * len(loader) + step
+            torch.manual_seed(_step_seed(settings.seed, number, accelerator.process_index))
+            with accelerator.autocast():
+                loss = objective(model, batch, number)
+            figures = _update(accelerator, model, optimizer, loss, settings.max_grad_norm)
             bare.clamp_logit_scale_()
             scheduler.step()
             meter.update(figures)
             bar.set_postfix_str(meter.line(), refresh=False)
-            accelerator.log(meter.figures(scheduler), step=epoch * len(loader) + step)
+            accelerator.log(meter.figures(scheduler), step=number)
             after_step(Progress(epoch, step + 1, start.best))
         yield meter.report(epoch)
 
@@ -134,16 +137,13 @@ def set_train(model: RaClapModel) -> None:
             tower.eval()
 
 
-def _step(
+def _update(
     accelerator: Accelerator,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    objective: Objective,
-    batch: dict[str, Tensor],
+    loss: StepLoss,
     max_grad_norm: float | None,
 ) -> dict[str, float]:
-    with accelerator.autocast():
-        loss = objective(model, batch)
     value = loss.value.item()
     if not math.isfinite(value):
         raise RaClapError(f"the loss became {value}; a lower optimizer.learning_rate or bf16 may help")

@@ -35,8 +35,8 @@ class StepLoss:
 class Objective(Protocol):
     """Computes the loss of one global batch; see `ContrastiveObjective`."""
 
-    def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> StepLoss:
-        """The loss of the global batch."""
+    def __call__(self, model: nn.Module, batch: dict[str, Tensor], step: int = 0) -> StepLoss:
+        """The loss of the global batch; `step` is counted over the whole run."""
 
 
 class Relate(Protocol):
@@ -93,16 +93,27 @@ class ContrastiveObjective:
         relate = own.get(recipe.relation, relate)
         return cls(recipe, relate, training.speech_micro_batches, training.text_micro_batches)
 
-    def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> StepLoss:
+    def __call__(self, model: nn.Module, batch: dict[str, Tensor], step: int = 0) -> StepLoss:
         """The loss of the global batch."""
         inputs, notes = split_notes(batch)
-        relation = None if self.relate is None else self.relate(inputs, notes)
-        embeds = embed_pairs(model, inputs, self.speech_micro_batches, self.text_micro_batches)
+        relation = self.relation(inputs, notes)
+        return self.compare(self.embed(model, inputs), relation)
+
+    def relation(self, inputs: Mapping[str, Tensor], notes: Mapping[str, Tensor]) -> Relation | None:
+        """How the pairs of the batch are related; None: each clip has its own caption alone."""
+        return None if self.relate is None else self.relate(inputs, notes)
+
+    def embed(self, model: nn.Module, inputs: dict[str, Tensor]) -> "PairEmbeds":
+        """Embeds the pairs of this process."""
+        return embed_pairs(model, inputs, self.speech_micro_batches, self.text_micro_batches)
+
+    def compare(self, embeds: "PairEmbeds", relation: Relation | None) -> StepLoss:
+        """The loss of embedded pairs."""
         loss = contrastive_loss(
             embeds.audio,
             embeds.text,
-            _fixed(self.recipe.audio_logit_scale, embeds.logit_scale),
-            _fixed(self.recipe.text_logit_scale, embeds.logit_scale),
+            scale_or(self.recipe.audio_logit_scale, embeds.logit_scale),
+            scale_or(self.recipe.text_logit_scale, embeds.logit_scale),
             relation,
             relation_weight=self.recipe.relation_weight,
             identity_weight=1.0 if relation is None else self.recipe.info_nce_weight,
@@ -112,16 +123,65 @@ class ContrastiveObjective:
         return StepLoss(loss.loss, figures)
 
 
-def _fixed(value: float | None, learned: Tensor) -> Tensor:
+class Term(Protocol):
+    """One more part of what a step minimises, over pairs that are embedded already.
+
+    Attributes:
+        name: among the figures of a step.
+        weight: in the sum.
+        reads_captions: whether it needs the embeddings of captions.
+    """
+
+    name: str
+    weight: float
+    reads_captions: bool
+
+    def __call__(self, model: nn.Module, embeds: "PairEmbeds", notes: Mapping[str, Tensor], step: int) -> Tensor:
+        """Its loss of the global batch, a scalar that is equal on every process."""
+
+
+@dataclass(frozen=True)
+class CombinedObjective:
+    """A weighted sum of the contrastive loss and of other terms, over one embedding of the batch.
+
+    Attributes:
+        contrastive: also says how pairs are embedded.
+        terms: the others.
+    """
+
+    contrastive: ContrastiveObjective
+    terms: tuple[Term, ...]
+
+    def __call__(self, model: nn.Module, batch: dict[str, Tensor], step: int = 0) -> StepLoss:
+        """The loss of the global batch; its figures are the terms, not yet weighted, where there are several."""
+        inputs, notes = split_notes(batch)
+        weight = self.contrastive.recipe.contrastive_weight
+        relation = self.contrastive.relation(inputs, notes) if weight else None
+        if not (weight or any(term.reads_captions for term in self.terms)):
+            inputs = _split_modalities(inputs)[0]
+        embeds = self.contrastive.embed(model, inputs)
+        losses, figures = [], {}
+        if weight:
+            loss = self.contrastive.compare(embeds, relation)
+            losses.append(("contrastive", weight, loss.value))
+            figures.update(loss.figures)
+        losses += [(term.name, term.weight, term(model, embeds, notes, step)) for term in self.terms]
+        if len(losses) > 1:
+            figures.update({name: value.detach() for name, _, value in losses})
+        return StepLoss(sum(weight * value for _, weight, value in losses), figures)
+
+
+def scale_or(value: float | None, learned: Tensor) -> Tensor:
+    """A fixed scale, or the learned one where none is given."""
     return learned if value is None else torch.full_like(learned, value)
 
 
 @dataclass(frozen=True)
 class PairEmbeds:
-    """Embeddings of this process's pairs, (b, D) each, and the model's scale."""
+    """Embeddings of this process's pairs, (b, D) each, and the model's scale; text is None without captions."""
 
     audio: Tensor
-    text: Tensor
+    text: Tensor | None
     logit_scale: Tensor
 
 
@@ -134,19 +194,24 @@ def embed_pairs(
     batch statistics (ECAPA-TDNN in training) normalises each part by itself. DDP allows several forward calls before
     one backward.
     """
-    if _bare(model).config.audio_window_is_fixed:
+    if bare(model).config.audio_window_is_fixed:
         speech_micro_batches = 1  # every clip fills the window: there is no padding to save
     if speech_micro_batches == text_micro_batches == 1:
         output = model(**padded(batch))
         return PairEmbeds(output.audio_embeds, output.text_embeds, _scale(model))
-    of_audio = ("input_values", "input_features", "audio", "waveform")
-    audio = {name: value for name, value in batch.items() if name.startswith(of_audio)}
-    text = {name: value for name, value in batch.items() if name not in audio}
+    audio, text = _split_modalities(batch)
     return PairEmbeds(
         _embed_by_length(model, audio, "audio", speech_micro_batches),
-        _embed_by_length(model, text, "text", text_micro_batches),
+        _embed_by_length(model, text, "text", text_micro_batches) if text else None,
         _scale(model),
     )
+
+
+def _split_modalities(batch: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What the speech tower reads, and what the text tower does."""
+    of_audio = ("input_values", "input_features", "audio", "waveform")
+    audio = {name: value for name, value in batch.items() if name.startswith(of_audio)}
+    return audio, {name: value for name, value in batch.items() if name not in audio}
 
 
 def _embed_by_length(model: nn.Module, inputs: dict[str, Tensor], modality: str, parts: int) -> Tensor:
@@ -172,9 +237,9 @@ def _take(inputs: dict[str, Tensor], runs: Sequence[Tensor], rising: Sequence[in
 
 
 def _scale(model: nn.Module) -> Tensor:
-    return _bare(model).logit_scale
+    return bare(model).logit_scale
 
 
-def _bare(model: nn.Module) -> nn.Module:
+def bare(model: nn.Module) -> nn.Module:
     """The model itself, of one that several processes share."""
     return getattr(model, "module", model)

@@ -16,8 +16,10 @@ from transformers import get_scheduler
 
 from modeling_raclap import RaClapModel, RaClapProcessor
 from raclap.data.augmentation import SpecAugment
+from raclap.data.class_balance import ClassBalancedSampler, class_weights
 from raclap.data.dataset import PairCollator, PairDataset
 from raclap.data.inspection import Inspection
+from raclap.data.manifest import Manifest
 from raclap.data.notes import PairNotes
 from raclap.data.sampling import MixtureSampler
 from raclap.data.stream_loader import LeftOutList, ProcessMixture, StreamDataset, StreamLoader
@@ -25,7 +27,7 @@ from raclap.data.streaming import StreamedCorpus
 from raclap.data.waveform_augmentation import WaveformAugmentation
 from raclap.errors import RecipeError
 from raclap.processes import on_cpu
-from raclap.recipe import AugmentationRecipe, OptimizerRecipe, Recipe
+from raclap.recipe import AugmentationRecipe, ObjectiveRecipe, OptimizerRecipe, Recipe
 from raclap.training.frozen_text import pool_captions
 from raclap.training.loop import LoopSettings
 
@@ -63,7 +65,8 @@ def prepare_training(
         notes: what a relation must know of each pair.
 
     Raises:
-        RecipeError: the batch cannot be split over the processes, or asks for more pairs than a corpus has.
+        RecipeError: the batch cannot be split over the processes, or asks for more pairs than a corpus has; or no
+            clip has a tag of a group that is to be balanced, or too few have a rare one.
     """
     accelerator = Accelerator(
         cpu=on_cpu(),
@@ -75,8 +78,7 @@ def prepare_training(
     )
     accelerator.init_trackers("logs")
     model.to(accelerator.device)
-    if recipe.objective.audio_logit_scale is not None and recipe.objective.text_logit_scale is not None:
-        model.log_logit_scale.requires_grad_(False)  # no direction reads it
+    freeze_what_nothing_reads(recipe.objective, model)
     if recipe.training.gradient_checkpointing:
         checkpoint_speech(model)
     # A teacher that reads the captions of the batch needs their tokens.
@@ -102,6 +104,17 @@ def prepare_training(
         recipe.training.epochs, recipe.training.batch_size, recipe.seed, recipe.optimizer.max_grad_norm
     )
     return Session(accelerator, model, prepared_optimizer, scheduler, loader, settings)
+
+
+def freeze_what_nothing_reads(recipe: ObjectiveRecipe, model: RaClapModel) -> None:
+    """Takes the gradient from learned scales that no term of the loss reads: processes would wait for it."""
+    by_contrast = recipe.contrastive_weight and None in (recipe.audio_logit_scale, recipe.text_logit_scale)
+    by_rank = recipe.rank is not None and recipe.rank.logit_scale is None
+    if not (by_contrast or by_rank):
+        model.log_logit_scale.requires_grad_(False)
+    if model.config.tag_head and not (recipe.classification and recipe.classification.logit == "scaled"):
+        model.tag_log_scale.requires_grad_(False)
+        model.tag_bias.requires_grad_(False)
 
 
 def checkpoint_speech(model: RaClapModel) -> None:
@@ -140,14 +153,7 @@ def _loader(
     batch_size = recipe.training.batch_size
     if batch_size % processes:
         raise RecipeError(f"training.batch_size {batch_size} cannot be split over {processes} processes")
-    sampler = MixtureSampler(
-        [len(corpus.manifest) for corpus in corpora.values()],
-        recipe.shares,
-        batch_size,
-        recipe.training.steps_per_epoch,
-        recipe.seed,
-        list(corpora),
-    )
+    sampler = _sampler(recipe, {name: corpus.manifest for name, corpus in corpora.items()})
     found = list(corpora.values())
     return DataLoader(
         _examples_of(recipe, notes, found[0].rate, processes)(found),
@@ -158,6 +164,24 @@ def _loader(
         num_workers=recipe.data.workers,
         persistent_workers=recipe.data.workers > 0,
         pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _sampler(recipe: Recipe, corpora: Mapping[str, Manifest]) -> MixtureSampler:
+    training, balance = recipe.training, recipe.data.class_balance
+    if balance is None:
+        sizes = [len(manifest) for manifest in corpora.values()]
+        return MixtureSampler(
+            sizes, recipe.shares, training.batch_size, training.steps_per_epoch, recipe.seed, list(corpora)
+        )
+    return ClassBalancedSampler(
+        class_weights(corpora, balance),
+        balance.rare_per_batch,
+        recipe.shares,
+        training.batch_size,
+        training.steps_per_epoch,
+        recipe.seed,
+        list(corpora),
     )
 
 

@@ -44,7 +44,7 @@ class BatchTeacher:
     @torch.no_grad()
     def __call__(self, inputs: Mapping[str, Tensor], notes: Mapping[str, Tensor]) -> TeacherCosines:
         """The teachers' cosines over the global batch."""
-        seen = {**inputs, **notes}
+        seen = {name: notes.get(name, value) for name, value in inputs.items()}
         embeds = [self._embed(model, seen) for model in self._models]
         pairs = [(gather(each.audio.float()), gather(each.text.float())) for each in embeds]
         return TeacherCosines.average(pairs, teacher_temperature(self._recipe, self._models))

@@ -27,7 +27,7 @@ import torch.distributed
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from raclap.training.distributed import gather, process_count
+from raclap.training.distributed import gather, process_count, process_index
 from raclap.training.relations import EXPONENT_SPAN, Relation
 
 # Highest rows and columns of a tile. On a CPU its copies stay in the cache of one core.
@@ -256,7 +256,7 @@ class _Batch:
         normalisers = torch.stack(
             [torch.stack([rows.sum(), columns.sum()]) for rows, columns in (student, teacher, gap)]
         )
-        if _rank() > 0:
+        if process_index() > 0:
             # Rows are this process's own, columns everyone's: one process counts them.
             normalisers[:, 1] = 0
         pairs = (self._audio * self._own_text).sum().expand(1, 2)
@@ -266,7 +266,7 @@ class _Batch:
         return torch.mm(self._audio[rows], self._text[columns].T, out=out)
 
     def _related(self, rows: slice, columns: slice, _: Tensor | None = None) -> Tensor:
-        first = _rank() * self._b
+        first = process_index() * self._b
         return self._relation.logits(slice(first + rows.start, first + rows.stop), columns).to(self._audio.dtype)
 
     def _normalise(self, softmax: _Softmax, values: Callable[[slice, slice, Tensor], Tensor]) -> None:
@@ -463,10 +463,6 @@ def _inner(a: Tensor, b: Tensor) -> Tensor:
 
 def _longest(embeds: Tensor) -> Tensor:
     return embeds.norm(dim=1).max()
-
-
-def _rank() -> int:
-    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
 
 
 def _reduce(tensor: Tensor, how: str = "sum") -> Tensor:

@@ -9,9 +9,20 @@ from conftest import RATE
 from raclap.data.dataset import PairCollator, PairDataset
 from raclap.data.inspection import inspect_audio
 from raclap.data.manifest import Caption, read_manifest, write_manifest
-from raclap.data.notes import NOTE, AttributeCodes, CaptionCodes, StoredEmbeddings, StyleCodes, split_notes
+from raclap.data.notes import (
+    NOTE,
+    AffectNotes,
+    AttributeCodes,
+    CaptionCodes,
+    MergedNotes,
+    StoredEmbeddings,
+    StyleCodes,
+    TagNotes,
+    split_notes,
+)
 from raclap.data.sampling import Draw
-from raclap.errors import ManifestError
+from raclap.data.tags import read_tag_groups
+from raclap.errors import ManifestError, RecipeError
 
 
 def inspected(path):
@@ -80,6 +91,108 @@ def test_attributes_need_to_know_what_captions_name(changed):
     wrong = changed(lambda pair: replace(pair, captions=(Caption("a voice", ("speed",)),)))
     with pytest.raises(ManifestError, match="names 'speed', which the row does not have"):
         AttributeCodes([wrong])
+
+
+def rated(pair, valence=(0.0, 1.0)):
+    """Valence as given for low and other pitches; arousal by volume, on the same scale."""
+    low, high = valence
+    return replace(
+        pair,
+        valence=low if pair.attributes["pitch"] == "low" else high,
+        arousal=low if pair.attributes["volume"] == "quiet" else high,
+    )
+
+
+def affect(notes, corpora):
+    """Of all rows of several corpora, numbered through."""
+    pairs = [pair for corpus in corpora for pair in corpus.manifest]
+    return torch.stack([notes(pair, row, 0)["affect"] for row, pair in enumerate(pairs)])
+
+
+def test_affect_of_corpora_on_scales_of_their_own_is_the_same(changed):
+    small = changed(lambda pair: rated(pair, (-1.0, 1.0)))
+    large = changed(lambda pair: rated(pair, (2.0, 6.0)))
+    values = affect(AffectNotes([small, large]), [small, large])
+    assert values.dtype == torch.float32
+    torch.testing.assert_close(*values.split(len(small.manifest)))
+    own = values[: len(small.manifest)].double()
+    torch.testing.assert_close(own.mean(0), torch.zeros(2, dtype=torch.float64), rtol=0, atol=1e-6)
+    assert own.var(0, unbiased=False).mean() == pytest.approx(1, abs=1e-6)
+
+
+def test_within_a_corpus_affect_keeps_the_order_of_distances(changed):
+    """One factor for both dimensions: wide valence stays wide beside narrow arousal."""
+    corpus = changed(lambda pair: replace(rated(pair), valence=7.0 * len(pair.attributes["pitch"])))
+    raw = torch.tensor([[pair.valence, pair.arousal] for pair in corpus.manifest])
+    found = torch.cdist(*[affect(AffectNotes([corpus]), [corpus])] * 2)
+    torch.testing.assert_close(found / found.max(), torch.cdist(raw, raw) / torch.cdist(raw, raw).max())
+
+
+def test_rows_without_affect_have_none_and_count_in_no_mean(changed):
+    full = changed(lambda pair: rated(pair, (1.0, 5.0)))
+    expected = affect(AffectNotes([full]), [full])
+    without = changed(
+        lambda pair: (
+            replace(pair, valence=None, arousal=float("nan"))
+            if pair.attributes["pitch"] == "high"
+            else rated(pair, (1.0, 5.0))
+        )
+    )
+    found = affect(AffectNotes([without]), [without])
+    high = torch.tensor([pair.attributes["pitch"] == "high" for pair in full.manifest])
+    assert found[high].isnan().all() and not found[~high].isnan().any()
+    assert not torch.allclose(found[~high], expected[~high]), "means are of the rows that have both"
+    assert found[~high].mean(0)[1] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("edit", "error", "message"),
+    [
+        (lambda pair: pair, RecipeError, r"objective.rank: no row of .*manifest.parquet has valence and arousal"),
+        (lambda pair: replace(pair, valence=1.0), ManifestError, "row small-train-0: valence without arousal"),
+        (
+            lambda pair: replace(rated(pair), valence=None) if pair.pair_id == "small-train-3" else rated(pair),
+            ManifestError,
+            r"manifest.parquet: row small-train-3: arousal without valence",
+        ),
+        (
+            lambda pair: replace(pair, valence=3.0, arousal=4.0),
+            ManifestError,
+            r"the same in all 18 training rows .* no order to learn",
+        ),
+        (
+            lambda pair: replace(rated(pair), arousal=float("inf")),
+            ManifestError,
+            "row small-train-0: arousal is not finite",
+        ),
+    ],
+)
+def test_affect_that_gives_no_order_is_refused(changed, edit, error, message):
+    with pytest.raises(error, match=message):
+        AffectNotes([changed(edit)])
+
+
+def test_tags_are_told_group_after_group(changed):
+    corpus = changed(lambda pair: replace(pair, tags=("room:wet", f"how:{pair.attributes['volume']}", "plain")[:2]))
+    mixed = changed(
+        lambda pair: replace(pair, tags=("room:dry", "room:wet") if pair.attributes["pitch"] == "low" else ())
+    )
+    groups = read_tag_groups([corpus.manifest, mixed.manifest], ["room", "how", "pitch"])
+    notes = TagNotes(groups)
+    names = [(group.name, tag) for group in groups for tag in group.tags]
+    assert [name for name, _ in names] == ["room"] * 2 + ["how"] * 2 + ["pitch"] * 3
+    for row, pair in enumerate([*corpus.manifest, *mixed.manifest]):
+        found = notes(pair, row, 0)["tags"]
+        has = {("pitch", pair.attributes["pitch"]), *(tuple(tag.split(":")) for tag in pair.tags)}
+        assert found.dtype == torch.bool and {name for name, y in zip(names, found, strict=True) if y} == has
+
+
+def test_notes_of_several_makers_stand_beside_each_other(two):
+    pair = next(iter(two[0].manifest))
+    merged = MergedNotes([CaptionCodes(), AttributeCodes(two)])(pair, 0, 0)
+    assert set(merged) == {"codes", "held", "wanted"}
+    with pytest.raises(ValueError, match="the note 'codes' is made twice"):
+        MergedNotes([CaptionCodes(), StyleCodes(two)])(pair, 0, 0)
 
 
 def test_notes_travel_with_the_caption_that_was_drawn(two):

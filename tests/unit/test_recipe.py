@@ -154,7 +154,7 @@ def test_resolved_recipe_reads_back_as_itself(minimal, tmp_path):
         (["model.text.lora={rank: 0}"], r"key 'model\.text\.lora\.rank': .* greater than 0"),
         (["model.text.lora={targets: []}"], r"key 'model\.text\.lora\.targets': .* at least 1 item"),
         (["model.text.lora={alfa: 1}"], r"key 'model\.text\.lora\.alfa': unknown key; did you mean 'alpha'"),
-        (["evaluation.select=zero_shot_UAR"], r"needs a file of prompts"),
+        (["evaluation.select=zero_shot_UAR"], r"needs a protocol"),
         (["name=a/b"], r"key 'name'"),
         (["training"], r"--set training: write it as"),
         (["data.corpora.9.name=a"], r"there is no place 'data\.corpora\.9\.name'"),
