@@ -5,14 +5,15 @@
         --manifest a.parquet --manifest b.parquet --output results.json --figure results.png
 
 Both protocols (instance and style) and both directions are reported with 95 % bootstrap intervals over speakers.
-Of several models each is compared with the first by paired bootstrap. Several processes share the embedding:
+Of several models each is compared with the first by paired bootstrap. Where rows have valence or arousal, Kendall's τ
+and the gap between the modalities are reported too. Several processes share the embedding:
 accelerate launch evaluate_retrieval.py ...
 """
 
 import argparse
 from pathlib import Path
 
-from raclap.console import exits_cleanly
+from raclap.console import exits_cleanly, named
 
 
 def read_command_line() -> argparse.Namespace:
@@ -32,14 +33,10 @@ def read_command_line() -> argparse.Namespace:
     parser.add_argument("--audio-root", type=Path, help="where the audio lies, if not where the manifests say")
     parser.add_argument("--skip-bad", action="store_true", help="leave bad recordings out, and count them")
     parser.add_argument("--resamples", type=int, default=2000, help="bootstrap resamples")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument("--order-rows", type=int, default=2000, metavar="N",
+                        help="measure the order of valence and arousal on at most N rows; 0: not at all")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap, and of the rows for the order")
     return parser.parse_args()
-
-
-def named(argument: str, default: str) -> tuple[str, Path]:
-    """`NAME=PATH` as a name and a path; a bare path takes the default name."""
-    name, equals, path = argument.rpartition("=")
-    return (name if equals else default), Path(path)
 
 
 @exits_cleanly
@@ -60,17 +57,17 @@ def main() -> None:
     from raclap.processes import join_processes
     from raclap.provenance import versions
     from raclap.retrieval.evaluation import evaluate
-    from raclap.retrieval.reporting import intervals_json, results_json, results_table, save_figure
+    from raclap.retrieval.reporting import intervals_json, order_table, results_json, results_table, save_figure
 
     disable_progress_bar()
     state = join_processes()
     evaluations = []
     for given in arguments.model:
-        name, folder = named(given, default="")
+        name, folder = named(given)
         model, processor = load_model_folder(folder)
         for manifest in arguments.manifest:
             corpus = read_split(
-                named(manifest, default="")[1],
+                named(manifest)[1],
                 arguments.split,
                 processor.feature_extractor,
                 arguments.audio_root,
@@ -87,6 +84,7 @@ def main() -> None:
                     corpus_name=named(manifest, default=corpus.manifest[0].corpus)[0],
                     resamples=arguments.resamples,
                     seed=arguments.seed,
+                    order_rows=arguments.order_rows,
                 )
             )
 
@@ -95,6 +93,8 @@ def main() -> None:
     # Wide enough for every column also where the output is no terminal.
     console = Console(width=max(Console().width, 124), record=True)
     console.print(results_table(evaluations))
+    if (ordered := order_table(evaluations)) is not None:
+        console.print(ordered)
     if arguments.table:
         facts = versions()
         console.print(f"{facts['date']}, {facts['machine']}, torch {facts['torch']}", highlight=False)

@@ -3,6 +3,7 @@
 import functools
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from raclap.errors import RaClapError
 
@@ -22,6 +23,12 @@ def exits_cleanly(main: Callable[[], None]) -> Callable[[], None]:
             sys.exit(130)
 
     return run
+
+
+def named(argument: str, default: str = "") -> tuple[str, Path]:
+    """`NAME=PATH` of a command line as a name and a path; a bare path takes the default name."""
+    name, equals, path = argument.rpartition("=")
+    return (name if equals else default), Path(path)
 
 
 def _own_words(error: RaClapError) -> str:

@@ -1,4 +1,7 @@
-"""Reading YAML that people write: one clear error whatever is wrong with the file."""
+"""Reading YAML that people write: one clear error whatever is wrong with the file.
+
+A key written twice is an error: YAML would silently keep the last.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +9,23 @@ from typing import Any
 import yaml
 
 from raclap.errors import RaClapError
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which no mapping has a key twice."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        """Reads a mapping and looks at its keys."""
+        node = super().compose_mapping_node(anchor)
+        seen: dict[str, yaml.Node] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                first, second = (each.start_mark.line + 1 for each in (seen[key.value], key))
+                raise yaml.YAMLError(f"line {second}: '{key.value}' is written twice, first in line {first}")
+            seen[key.value] = key
+        return node
 
 
 def read_settings(path: Path, kind: str, error: type[RaClapError]) -> dict[str, Any]:
@@ -17,10 +37,11 @@ def read_settings(path: Path, kind: str, error: type[RaClapError]) -> dict[str, 
         error: what to raise.
 
     Raises:
-        error: the file cannot be read, is not YAML or holds no mapping; the message names it.
+        error: the file cannot be read, is not YAML or holds no mapping, or one with a key twice; the message
+            names it.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a SafeLoader
     except OSError as cause:
         raise error(f"{path}: cannot be read ({cause.strerror})") from cause
     except (UnicodeDecodeError, yaml.YAMLError) as cause:

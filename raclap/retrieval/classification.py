@@ -5,7 +5,6 @@ Shapes: N clips, D joint size, P prompts of a class, C classes, R resamples.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,26 +13,14 @@ import torch.nn.functional as F
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 from torch import Tensor
 
-from raclap.errors import RaClapError, RecipeError
+from raclap.errors import RaClapError
 from raclap.retrieval.statistics import Interval, resampled_counts
-from raclap.settings_file import read_settings
+
+MEASURES = ("accuracy", "UAR", "macro_F1")
 
 
 class LabelError(RaClapError):
     """The labels of an evaluation do not fit its classes."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClassPrompts:
-    """The captions that stand for each class.
-
-    Attributes:
-        column: of the manifest, or the name of an attribute, that holds the labels.
-        classes: prompts of each class, in the order of the confusion matrix.
-    """
-
-    column: str
-    classes: dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +33,7 @@ class ClassificationScores:
         macro_f1: mean F1 of the classes that occur among the labels.
         classes: order of the confusion matrix.
         confusion: (C, C) int64, clips of class `row` taken for class `column`.
+        recalls: of each class that occurs among the labels; bounds over the resamples in which it occurs.
     """
 
     accuracy: Interval
@@ -53,34 +41,12 @@ class ClassificationScores:
     macro_f1: Interval
     classes: tuple[str, ...]
     confusion: np.ndarray
+    recalls: dict[str, Interval]
 
-
-def load_prompts(path: Path | str) -> ClassPrompts:
-    """Reads class prompts: `{column: emotion, classes: {angry: ["a person speaking angrily", ...], ...}}`.
-
-    Raises:
-        RecipeError: the file is missing, is not YAML or a key has not the form above.
-    """
-    path = Path(path)
-    content = read_settings(path, "a file of prompts", RecipeError)
-    for key in content:
-        if key not in ("column", "classes"):
-            raise RecipeError(f"{path}: unknown key '{key}'; the keys are column, classes")
-    column, classes = content.get("column"), content.get("classes")
-    if not isinstance(column, str) or not column:
-        raise RecipeError(f"{path}: 'column' must name what holds the labels")
-    if not isinstance(classes, dict) or len(classes) < 2:
-        raise RecipeError(f"{path}: 'classes' must hold the prompts of at least two classes")
-    return ClassPrompts(column, {name: _prompts(path, name, value) for name, value in classes.items()})
-
-
-def _prompts(path: Path, name: Any, value: Any) -> tuple[str, ...]:
-    if not isinstance(name, str):
-        raise RecipeError(f"{path}: classes.{name}: YAML reads this name as {type(name).__name__}; put it in quotes")
-    sentences = value if isinstance(value, list) else []
-    if not sentences or not all(isinstance(text, str) and text.strip() for text in sentences):
-        raise RecipeError(f"{path}: classes.{name}: expected a list of sentences, at least one, none empty")
-    return tuple(sentences)
+    @property
+    def measures(self) -> dict[str, Interval]:
+        """The figures by the names in `MEASURES`."""
+        return dict(zip(MEASURES, (self.accuracy, self.unweighted_average_recall, self.macro_f1), strict=True))
 
 
 def class_embeds(prompt_embeds: Mapping[str, Tensor]) -> Tensor:
@@ -113,19 +79,6 @@ def classify(audio_embeds: Tensor, prompt_embeds: Mapping[str, Tensor]) -> list[
     names = list(prompt_embeds)
     cosines = F.normalize(audio_embeds.float(), dim=-1) @ class_embeds(prompt_embeds).T
     return [names[place] for place in cosines.argmax(1).tolist()]
-
-
-def zero_shot(
-    audio_embeds: Tensor,
-    prompt_embeds: Mapping[str, Tensor],
-    labels: Sequence[str],
-    clusters: Sequence[Any] | None = None,
-    seed: int = 0,
-) -> ClassificationScores:
-    """Classifies clips by their nearest class and scores the outcome; see `classify`, `score_classification`."""
-    return score_classification(
-        labels, classify(audio_embeds, prompt_embeds), list(prompt_embeds), clusters, seed=seed
-    )
 
 
 def score_classification(
@@ -161,7 +114,7 @@ def score_classification(
         >>> scores.confusion.tolist()
         [[0, 1], [0, 3]]
     """
-    truth, guess = _codes(labels, classes, "label"), _codes(predictions, classes, "prediction")
+    truth, guess = class_codes(labels, classes, "label"), class_codes(predictions, classes, "prediction")
     if not 0 < len(truth) == len(guess):
         raise LabelError(f"{len(truth)} labels and {len(guess)} predictions: there must be equally many, at least one")
     C, present = len(classes), np.unique(truth)
@@ -171,15 +124,30 @@ def score_classification(
         recall_score(truth, guess, **average),
         f1_score(truth, guess, **average),
     )
+    recalls = recall_score(truth, guess, labels=present, average=None, zero_division=0)
     drawn = np.concatenate(list(_resampled_confusions(truth * C + guess, C, clusters, resamples, seed)))
-    bounds = 100 * np.quantile(_measures(drawn), [(1 - level) / 2, (1 + level) / 2], axis=0)
-    intervals = [
-        Interval(100 * float(value), float(low), float(high)) for value, low, high in zip(values, *bounds, strict=True)
-    ]
-    return ClassificationScores(*intervals, tuple(classes), confusion_matrix(truth, guess, labels=range(C)))
+    intervals = _intervals(values, measures(drawn), level)
+    of_classes = _intervals(recalls, _recalls(drawn)[:, present], level)
+    return ClassificationScores(
+        *intervals,
+        classes=tuple(classes),
+        confusion=confusion_matrix(truth, guess, labels=range(C)),
+        recalls=dict(zip([classes[place] for place in present], of_classes, strict=True)),
+    )
 
 
-def _codes(names: Sequence[str], classes: Sequence[str], what: str) -> np.ndarray:
+def _intervals(values: Sequence[float], drawn: np.ndarray, level: float) -> list[Interval]:
+    """Values and the bounds of their columns in draws (R, M), as percentages; NaN are no draws."""
+    bounds = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return [Interval(*(100 * float(x) for x in each)) for each in zip(values, *bounds, strict=True)]
+
+
+def class_codes(names: Sequence[str], classes: Sequence[str], what: str) -> np.ndarray:
+    """(N,) place of each name among the classes.
+
+    Raises:
+        LabelError: one is none of the classes; the message calls it `what`.
+    """
     places = {name: place for place, name in enumerate(classes)}
     for row, name in enumerate(names):
         if name not in places:
@@ -198,12 +166,22 @@ def _resampled_confusions(
         yield confusions.reshape(-1, C, C)
 
 
-def _measures(confusions: np.ndarray) -> np.ndarray:
-    """(R, 3) accuracy, unweighted average recall and macro-F1 of confusion matrices (R, C, C)."""
+def measures(confusions: np.ndarray) -> np.ndarray:
+    """(R, 3) the `MEASURES` of confusion matrices (R, C, C), as shares; averages are over classes that occur."""
     right = np.diagonal(confusions, axis1=1, axis2=2)
     true, taken = confusions.sum(2), confusions.sum(1)
     occurring = true > 0
-    recall = right / np.maximum(true, 1)
     f1 = 2 * right / np.maximum(true + taken, 1)
-    means = [(measure * occurring).sum(1) / occurring.sum(1) for measure in (recall, f1)]
-    return np.column_stack([right.sum(1) / true.sum(1), *means])
+    return np.column_stack(
+        [
+            right.sum(1) / true.sum(1),
+            np.nanmean(_recalls(confusions), axis=1),
+            (f1 * occurring).sum(1) / occurring.sum(1),
+        ]
+    )
+
+
+def _recalls(confusions: np.ndarray) -> np.ndarray:
+    """(R, C) recall of each class in confusion matrices (R, C, C); NaN where a class does not occur."""
+    right, true = np.diagonal(confusions, axis1=1, axis2=2), confusions.sum(2)
+    return np.divide(right, true, out=np.full(true.shape, np.nan), where=true > 0)

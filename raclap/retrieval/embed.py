@@ -57,15 +57,20 @@ def embed_pairs(
 def embed_audio(model: RaClapModel, processor: RaClapProcessor, corpus: Inspection, progress: bool = True) -> Tensor:
     """Embeds clips in batches of like length: (N, D) float32 on the CPU."""
     window = processor.feature_extractor.longest_seconds  # a tower that has one reads it whole, however short a clip
-    batches = _batches(corpus.seconds if window is None else np.full_like(corpus.seconds, window))
+    batches = batches_by_length(corpus.seconds if window is None else np.full_like(corpus.seconds, window))
     with ThreadPoolExecutor(max_workers=2) as pool:
 
         def embed(rows: Sequence[int]) -> np.ndarray:
-            waveforms = list(pool.map(corpus.waveform, rows))
-            inputs = processor(audio=waveforms, prepared=True).to(model.device)
-            return model.get_audio_features(**inputs).pooler_output.float().cpu().numpy()
+            return embed_waveforms(model, processor, list(pool.map(corpus.waveform, rows)))
 
         return _on_all_processes(batches, embed, f"embedding {corpus.manifest.path.parent.name}", progress)
+
+
+@torch.inference_mode()
+def embed_waveforms(model: RaClapModel, processor: RaClapProcessor, waveforms: Sequence[np.ndarray]) -> np.ndarray:
+    """Embeds one batch of (S,) waveforms at the tower's rate, trimmed as configured: (B, D) float32."""
+    inputs = processor(audio=list(waveforms), prepared=True).to(model.device)
+    return model.get_audio_features(**inputs).pooler_output.float().cpu().numpy()
 
 
 @torch.inference_mode()
@@ -82,8 +87,12 @@ def embed_text(model: RaClapModel, processor: RaClapProcessor, captions: Sequenc
     return _on_all_processes(batches, embed, "embedding captions", progress=False)[places]
 
 
-def _batches(seconds: np.ndarray) -> list[list[int]]:
-    """Rows in order of length, longest first, so that memory runs out at once or not at all."""
+def batches_by_length(seconds: np.ndarray) -> list[list[int]]:
+    """Rows in order of length, longest first, so that memory runs out at once or not at all.
+
+    Args:
+        seconds: (N,) durations; NaN where unknown.
+    """
     batches: list[list[int]] = []
     longest = 0.0
     for row in np.argsort(-np.nan_to_num(seconds), kind="stable").tolist():

@@ -149,17 +149,74 @@ def rank_pairs(
             f"{len(audio_embeds)} audio embeddings, {len(text_embeds)} text embeddings, {len(relevance)} rows "
             "of relevance: there must be equally many, at least one"
         )
-    audio, text = _finite(audio_embeds, "audio"), _finite(text_embeds, "text")
+    audio, text = finite(audio_embeds, "audio"), finite(text_embeds, "text")
     relevance = relevance.to(audio.device)
     groups = relevance.group_sizes().cpu().numpy() if relevance.names_everything else None
-    with _full_float32(), _thread_a_tile(audio.device) as run:
+    with full_float32(), _thread_a_tile(audio.device) as run:
         return RetrievalScores(
             audio_to_text=_rank(audio, text, Gains(relevance, "audio_to_text", run), groups, tile, run),
             text_to_audio=_rank(text, audio, Gains(relevance, "text_to_audio", run), groups, tile, run),
         )
 
 
-def _finite(embeds: Tensor, modality: str) -> Tensor:
+def rank_scores(scores: Tensor, relevant: Tensor) -> DirectionScores:
+    """Ranks candidates by similarities that are already there; a set of candidates is relevant to each query.
+
+    Args:
+        scores: (Q, C) similarities, finite.
+        relevant: (Q, C) bool, at least one in each row.
+
+    Returns:
+        Of Q queries; `instance_rank` too is the place of the first relevant candidate, which is the paired one where
+        the set has no other.
+
+    Raises:
+        EmbeddingError: the shapes differ, a similarity is not finite or nothing is relevant to a query.
+
+    Example:
+        >>> found = rank_scores(torch.tensor([[0.9, 0.5, 0.5]]), torch.tensor([[False, True, False]]))
+        >>> found.instance_rank  # the tie counts against it
+        array([3])
+    """
+    if scores.shape != relevant.shape or scores.dim() != 2 or not scores.numel():
+        raise EmbeddingError(
+            f"similarities of shape {tuple(scores.shape)}, relevance of {tuple(relevant.shape)}: expected (queries, "
+            "candidates) of both, at least one of each"
+        )
+    for wrong, what in ((~scores.isfinite().all(1), "has a similarity that is not finite"),
+                        (~relevant.any(1), "has no relevant candidate")):  # fmt: skip
+        if wrong.any():
+            raise EmbeddingError(f"query {wrong.nonzero()[0].item()} {what}")
+    gains, rows = _GivenGains(relevant.float()), torch.arange(len(scores), device=scores.device)
+    found = _top_gains(scores, rows, gains)
+    rank = _first_relevant(scores, rows, gains, found).cpu().numpy()
+    found = found.double()
+    return DirectionScores(
+        instance_rank=rank,
+        style_rank=rank,
+        style_average_precision=_average_precision(found == 1, gains.relevant_counts).cpu().numpy(),
+        normalised_gain=_normalised_gain(found, gains.ideal(found.shape[1]).double()).cpu().numpy(),
+    )
+
+
+class _GivenGains:
+    """`Gains` that are known one by one: (Q, C)."""
+
+    def __init__(self, gains: Tensor):
+        self._gains = gains
+        self.relevant_counts = (gains == 1).sum(1)
+
+    def at(self, queries: Tensor, candidates: Tensor) -> Tensor:
+        return self._gains[queries].gather(1, candidates)
+
+    def of(self, queries: Tensor) -> Tensor:
+        return self._gains[queries]
+
+    def ideal(self, depth: int) -> Tensor:
+        return self._gains.topk(depth).values
+
+
+def finite(embeds: Tensor, modality: str) -> Tensor:
     """Embeddings in float32, refused where a score could be infinite or no number."""
     embeds = embeds.detach().float()
     bad = (~embeds.square().sum(1).isfinite()).nonzero()
@@ -169,7 +226,7 @@ def _finite(embeds: Tensor, modality: str) -> Tensor:
 
 
 @contextmanager
-def _full_float32() -> Iterator[None]:
+def full_float32() -> Iterator[None]:
     """Products in full float32: TF32 and bfloat16 would make ties of scores that differ."""
     former = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
@@ -231,7 +288,7 @@ def _rank(
     )
 
 
-def _top_gains(scores: Tensor, rows: Tensor, gains: Gains) -> Tensor:
+def _top_gains(scores: Tensor, rows: Tensor, gains: "Gains | _GivenGains") -> Tensor:
     """(q, k) gains of the k best scored candidates, best first; among equal scores the lowest gain first."""
     N = scores.shape[1]
     k = min(_DEPTH, N)
@@ -265,7 +322,7 @@ def _worst_of_tie(scores: Tensor, best: Tensor, found: Tensor, all_gains: Tensor
     return torch.where(places < 0, found, tied.gather(1, places.clamp(min=0)))
 
 
-def _first_relevant(scores: Tensor, rows: Tensor, gains: Gains, top_gains: Tensor) -> Tensor:
+def _first_relevant(scores: Tensor, rows: Tensor, gains: "Gains | _GivenGains", top_gains: Tensor) -> Tensor:
     """(q,) place of the first relevant candidate: read off the list, counted for those that are not on it."""
     relevant = top_gains == 1
     rank = relevant.int().argmax(1) + 1

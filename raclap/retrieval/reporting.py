@@ -1,4 +1,4 @@
-"""Results of several models side by side: a table to read, a figure to show, JSON to keep.
+"""Results of several models side by side: tables to read, a figure to show, JSON to keep.
 
 A corpus is evaluated in two directions; the first model named for it is the baseline of paired comparisons.
 """
@@ -20,6 +20,7 @@ from rich.text import Text
 
 from raclap.files import replacing
 from raclap.retrieval.metrics import CEILINGS, METRICS, RetrievalScores, statistic_of, summarise
+from raclap.retrieval.ordinality import TAUS, OrdinalityScores
 from raclap.retrieval.relevance import DIRECTIONS, Direction
 from raclap.retrieval.statistics import Interval, bootstrap_interval, paired_difference
 
@@ -49,6 +50,7 @@ class Evaluation:
         clusters: (N,) speaker of each pair, None where unknown; None for all draws queries alone.
         resamples: of the bootstrap.
         seed: of the bootstrap.
+        order: what `rank_order` found; None where valence and arousal are not known.
     """
 
     model: str
@@ -57,6 +59,7 @@ class Evaluation:
     clusters: Sequence[Any] | None = None
     resamples: int = 2000
     seed: int = 0
+    order: OrdinalityScores | None = None
     _known: dict[tuple[Direction, str], Interval] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -65,6 +68,14 @@ class Evaluation:
         return {
             direction: {metric: self.interval(direction, metric) for metric in self.scores.metrics}
             for direction in DIRECTIONS
+        }
+
+    @property
+    def order_intervals(self) -> dict[Direction, dict[str, Interval]]:
+        """The τ of both directions with their intervals; without any where there is no order."""
+        metrics = () if self.order is None else self.order.metrics
+        return {
+            direction: {metric: self.interval(direction, metric) for metric in metrics} for direction in DIRECTIONS
         }
 
     def interval(self, direction: Direction, metric: str) -> Interval:
@@ -77,10 +88,18 @@ class Evaluation:
         return self._known[direction, metric]
 
     def _interval(self, direction: Direction, metric: str) -> Interval:
-        values = self.scores[direction].values(metric)
+        values, clusters = self.queries(direction, metric)
         if metric.startswith("style_ceiling_"):
             return Interval(*[float(values.mean())] * 3)
-        return bootstrap_interval(values, self.clusters, statistic_of(metric), self.resamples, self.seed)
+        return bootstrap_interval(values, clusters, statistic_of(metric), self.resamples, self.seed)
+
+    def queries(self, direction: Direction, metric: str) -> tuple[np.ndarray, Sequence[Any] | None]:
+        """Values of the queries that have any, and their speakers: all but for τ, which not every row may have."""
+        if metric not in TAUS or self.order is None:
+            return self.scores[direction].values(metric), self.clusters
+        rows = np.flatnonzero(self.order.measured(metric))
+        clusters = None if self.clusters is None else [self.clusters[row] for row in rows]
+        return self.order[direction].values(metric)[rows], clusters
 
     @property
     def has_ceiling(self) -> bool:
@@ -121,15 +140,18 @@ def compare(evaluations: Sequence[Evaluation]) -> list[Comparison]:
         for baseline, *others in _by_corpus(evaluations).values()
         for model in others
         for direction in DIRECTIONS
-        for metric in METRICS
+        for metric in (*METRICS, *_common_taus(model, baseline))
     ]
 
 
-def results_json(evaluations: Sequence[Evaluation]) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """`{model: {corpus: {direction: {metric: value}}}}`."""
+def results_json(evaluations: Sequence[Evaluation]) -> dict[str, dict[str, dict[str, Any]]]:
+    """`{model: {corpus: {direction: {metric: value}}}}`; with `ordinality` beside the directions where it is known."""
     results: dict[str, dict[str, Any]] = {}
     for evaluation in evaluations:
-        results.setdefault(evaluation.model, {})[evaluation.corpus] = summarise(evaluation.scores)
+        found: dict[str, Any] = dict(summarise(evaluation.scores))
+        if evaluation.order is not None:
+            found["ordinality"] = evaluation.order.summary()
+        results.setdefault(evaluation.model, {})[evaluation.corpus] = found
     return results
 
 
@@ -137,15 +159,16 @@ def intervals_json(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     """Results with their uncertainty.
 
     Returns:
-        `results`: `{model: {corpus: {direction: {metric: {"value", "low", "high"}}}}}`; `comparisons`: a list
-        of the fields of `Comparison`.
+        `results`: `{model: {corpus: {direction: {metric: {"value", "low", "high"}}}}}`, and the τ likewise in
+        `ordinality` where they are known (distances between the modalities have no interval: those of resamples are
+        larger than those of the sample); `comparisons`: a list of the fields of `Comparison`.
     """
     results: dict[str, dict[str, Any]] = {}
     for evaluation in evaluations:
-        results.setdefault(evaluation.model, {})[evaluation.corpus] = {
-            direction: {metric: asdict(interval) for metric, interval in metrics.items()}
-            for direction, metrics in evaluation.intervals.items()
-        }
+        found: dict[str, Any] = _as_dicts(evaluation.intervals)
+        if evaluation.order is not None:
+            found["ordinality"] = _as_dicts(evaluation.order_intervals)
+        results.setdefault(evaluation.model, {})[evaluation.corpus] = found
     return {"results": results, "comparisons": [asdict(each) for each in compare(evaluations)]}
 
 
@@ -160,6 +183,27 @@ def results_table(evaluations: Sequence[Evaluation], metrics: Sequence[str] = ME
         for direction in DIRECTIONS:
             _add_rows(table, corpus, direction, models, metrics)
             table.add_section()
+    return table
+
+
+def order_table(evaluations: Sequence[Evaluation]) -> Table | None:
+    """τ of both directions and the gap between the modalities; None where no corpus has valence or arousal."""
+    ordered = _by_corpus([evaluation for evaluation in evaluations if evaluation.order is not None])
+    if not ordered:
+        return None
+    caption = "Kendall's τ-b of similarity with closeness, ± half a 95 % bootstrap interval; MMD² unbiased"
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption=caption, caption_justify="left")
+    for heading in ("corpus", "model"):
+        table.add_column(heading, no_wrap=True)
+    measures = [(direction, metric) for direction in DIRECTIONS for metric in TAUS]
+    for direction, metric in measures:
+        table.add_column(f"{ARROWS[direction]}\n{metric.replace('tau_', 'τ ')}", justify="right")
+    for heading in ("modality\ngap", "MMD²"):
+        table.add_column(heading, justify="right")
+    for corpus, models in ordered.items():
+        for number, model in enumerate(models):
+            table.add_row(corpus if not number else "", model.model, *_order_cells(model, models, measures))
+        table.add_section()
     return table
 
 
@@ -196,11 +240,25 @@ def _by_corpus(evaluations: Sequence[Evaluation]) -> dict[str, list[Evaluation]]
     return corpora
 
 
+def _common_taus(model: Evaluation, baseline: Evaluation) -> tuple[str, ...]:
+    if model.order is None or baseline.order is None:
+        return ()
+    return tuple(metric for metric in baseline.order.metrics if metric in model.order.metrics)
+
+
+def _as_dicts(intervals: dict[Direction, dict[str, Interval]]) -> dict[str, dict[str, dict[str, float]]]:
+    return {
+        direction: {metric: asdict(interval) for metric, interval in metrics.items()}
+        for direction, metrics in intervals.items()
+    }
+
+
 def _comparison(model: Evaluation, baseline: Evaluation, direction: Direction, metric: str) -> Comparison:
+    values, clusters = baseline.queries(direction, metric)
     found = paired_difference(
-        model.scores[direction].values(metric),
-        baseline.scores[direction].values(metric),
-        baseline.clusters,
+        model.queries(direction, metric)[0],
+        values,
+        clusters,
         statistic_of(metric),
         baseline.resamples,
         baseline.seed,
@@ -231,9 +289,24 @@ def _best(values: Sequence[float], metric: str) -> float | None:
     return min(values) if metric == "median_rank" else max(values)
 
 
-def _cell(interval: Interval, best: float | None) -> Text:
+def _cell(interval: Interval, best: float | None, decimals: int = 1) -> Text:
     style = "bold" if interval.value == best else ""
-    return Text.assemble((f"{interval.value:.1f}", style), (f" ±{interval.half_width:.1f}", "dim"))
+    return Text.assemble((f"{interval.value:.{decimals}f}", style), (f" ±{interval.half_width:.{decimals}f}", "dim"))
+
+
+def _order_cells(
+    model: Evaluation, models: Sequence[Evaluation], measures: Sequence[tuple[Direction, str]]
+) -> list[Text]:
+    """One row of the table of order; a dimension that the corpus does not have is left empty."""
+    cells = []
+    for direction, metric in measures:
+        if metric not in model.order.metrics:
+            cells.append(Text(""))
+            continue
+        measured = [other for other in models if metric in other.order.metrics]
+        best = _best([other.interval(direction, metric).value for other in measured], metric)
+        cells.append(_cell(model.interval(direction, metric), best, decimals=3))
+    return [*cells, Text(f"{model.order.modality_gap:.3f}"), Text(f"{model.order.mmd:.3f}")]
 
 
 def _draw(axes: Axes, models: Sequence[Evaluation], direction: Direction, colours: dict[str, str]) -> None:

@@ -36,6 +36,11 @@ class Interval:
         """Half the distance of the bounds, for "value ± half width"."""
         return (self.high - self.low) / 2
 
+    @classmethod
+    def of_draws(cls, value: float, drawn: np.ndarray, level: float) -> "Interval":
+        """Percentile interval of a statistic from its values (R,) on the resamples."""
+        return cls(value, *_bounds(drawn, level))
+
 
 @dataclass(frozen=True, slots=True)
 class Difference(Interval):
@@ -46,6 +51,11 @@ class Difference(Interval):
     """
 
     p: float
+
+    @classmethod
+    def of_draws(cls, value: float, drawn: np.ndarray, level: float) -> "Difference":
+        """Percentile interval and p-value of a difference from its values (R,) on the resamples."""
+        return cls(value, *_bounds(drawn, level), _p_value(drawn))
 
 
 def bootstrap_interval(
@@ -170,8 +180,7 @@ def crossed_interval(
         >>> crossed_interval([SeededValues(np.array([[10.0, 10.0], [10.0, 10.0]]))])
         Interval(value=10.0, low=10.0, high=10.0)
     """
-    drawn = _crossed_means(parts, resamples, seed)
-    return Interval(_crossed_mean(parts), *_bounds(drawn, level))
+    return Interval.of_draws(_crossed_mean(parts), _crossed_means(parts, resamples, seed), level)
 
 
 def crossed_difference(
@@ -194,8 +203,7 @@ def crossed_difference(
         ValueError: as in `crossed_interval`, or seeds or queries are not as many.
     """
     parts = [one.minus(other) for one, other in zip(a, b, strict=True)]
-    drawn = _crossed_means(parts, resamples, seed)
-    return Difference(_crossed_mean(parts), *_bounds(drawn, level), _p_value(drawn))
+    return Difference.of_draws(_crossed_mean(parts), _crossed_means(parts, resamples, seed), level)
 
 
 def resampled_counts(

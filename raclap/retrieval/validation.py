@@ -2,16 +2,26 @@
 decides which epoch is the best.
 """
 
+from dataclasses import asdict
 from statistics import mean
 from typing import Any
 
+import numpy as np
+
 from modeling_raclap import RaClapModel, RaClapProcessor
+from modeling_raclap.calibration_raclap import Calibration
 from raclap.data.inspection import Inspection
+from raclap.errors import RecipeError
 from raclap.recipe import EvaluationRecipe
-from raclap.retrieval.classification import ClassificationScores, load_prompts, zero_shot
-from raclap.retrieval.embed import embed_pairs, embed_text
+from raclap.retrieval.calibration import CalibrationPairs, fit_calibration
+from raclap.retrieval.classification import ClassificationScores
+from raclap.retrieval.embed import embed_pairs
+from raclap.retrieval.labels import find_labels
 from raclap.retrieval.metrics import rank_pairs, summarise
+from raclap.retrieval.ordinality import DIMENSIONS, TAUS, order_labels, rank_order
+from raclap.retrieval.protocol import load_protocol
 from raclap.retrieval.relevance import DIRECTIONS, StyleRelevance
+from raclap.retrieval.zero_shot import classify_manifest
 
 
 class Validation:
@@ -23,8 +33,10 @@ class Validation:
         processor: of the model.
 
     Raises:
-        RecipeError: the file of prompts is not as it should be.
-        ManifestError: a corpus lacks the labels that the prompts are about.
+        RecipeError: the protocol of zero-shot classification is not as it should be, or τ decides and no corpus has
+            valence and arousal.
+        ManifestError: a corpus lacks the labels that the protocol is about, or has others.
+        OrderError: τ decides and all valences or arousals of a corpus are equal.
     """
 
     def __init__(self, recipe: EvaluationRecipe, corpora: dict[str, Inspection], processor: RaClapProcessor):
@@ -32,37 +44,63 @@ class Validation:
         self._corpora = corpora
         self._processor = processor
         self._relevance = {name: StyleRelevance.from_manifest(corpus.manifest) for name, corpus in corpora.items()}
-        self._prompts = None if recipe.zero_shot is None else load_prompts(recipe.zero_shot)
-        if self._prompts is not None:
-            self._labels = {name: c.manifest.labels(self._prompts.column) for name, c in corpora.items()}
+        self._pairs: dict[str, CalibrationPairs] = {}
+        self._protocol = None if recipe.zero_shot is None else load_protocol(recipe.zero_shot)
+        if self._protocol is not None:
+            self._labels = {name: find_labels(c.manifest, self._protocol) for name, c in corpora.items()}
+
+        self._order = _order(corpora) if recipe.select == "tau" else {}
 
     def run(self, model: RaClapModel) -> dict[str, Any]:
-        """`{corpus: {direction: {metric: value}}}`, and `{corpus: {"zero_shot": {metric: interval}}}` where asked."""
+        """`{corpus: {direction: {metric: value}}}`, and `{corpus: {"zero_shot": {metric: interval}}}` where asked.
+
+        Where τ decides it is among the metrics of the corpora that have valence and arousal.
+        """
         results: dict[str, Any] = {}
         for name, corpus in self._corpora.items():
             embeds = embed_pairs(model, self._processor, corpus, progress=False)
             results[name] = summarise(rank_pairs(embeds.audio, embeds.text, self._relevance[name]))
-            if self._prompts is not None:
-                classes = {
-                    label: embed_text(model, self._processor, prompts)
-                    for label, prompts in self._prompts.classes.items()
-                }
-                speakers = corpus.manifest.column("speaker")
-                scores = zero_shot(embeds.audio, classes, self._labels[name], speakers)
-                results[name]["zero_shot"] = _figures(scores)
+            if name in self._order:
+                order = rank_order(embeds.audio, embeds.text, self._order[name]).summary()
+                for direction in DIRECTIONS:
+                    results[name][direction] |= order[direction]
+            self._pairs[name] = CalibrationPairs.of_manifest(embeds, corpus.manifest, self._relevance[name])
+            if self._protocol is not None:
+                clips = classify_manifest(
+                    model, self._processor, corpus, self._protocol, embeds.audio, self._labels[name]
+                )
+                results[name]["zero_shot"] = _figures(clips.scores(self._protocol.classes))
         return results
+
+    def calibrate(self) -> Calibration:
+        """What the cosines of the last `run` mean.
+
+        Raises:
+            CalibrationError: the rows are too few, or the model does not tell captions that fit from others.
+        """
+        return fit_calibration(self._pairs)
 
     def score(self, results: dict[str, Any]) -> float:
         """The figure that decides, higher is better."""
         if self._select == "zero_shot_UAR":
             return mean(corpus["zero_shot"]["UAR"]["value"] for corpus in results.values())
+        if self._select == "tau":
+            ordered = [results[name] for name in self._order]
+            return mean(corpus[direction][tau] for corpus in ordered for direction in DIRECTIONS for tau in TAUS)
         return mean(corpus[direction][self._select] for corpus in results.values() for direction in DIRECTIONS)
 
 
+def _order(corpora: dict[str, Inspection]) -> dict[str, dict[str, np.ndarray]]:
+    """Labels of the corpora that have both valence and arousal."""
+    labels = {name: order_labels(corpus.manifest) for name, corpus in corpora.items()}
+    found = {name: own for name, own in labels.items() if len(own) == len(DIMENSIONS)}
+    if not found:
+        raise RecipeError(
+            "evaluation.select: tau needs validation rows with valence and arousal; no corpus has both: "
+            + ", ".join(corpora)
+        )
+    return found
+
+
 def _figures(scores: ClassificationScores) -> dict[str, Any]:
-    named = {
-        "accuracy": scores.accuracy,
-        "UAR": scores.unweighted_average_recall,
-        "macro_F1": scores.macro_f1,
-    }
-    return {name: {"value": figure.value, "low": figure.low, "high": figure.high} for name, figure in named.items()}
+    return {name: asdict(interval) for name, interval in scores.measures.items()}
