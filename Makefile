@@ -3,6 +3,7 @@
 # make check  lint, formatting and the direction of imports
 # make bench  side-by-side timings
 # make study  train the runs of a plan, test them, write docs/study.md (hours; goes on where it was stopped)
+# make siblings  the same for ParaSpeechCLAP and EmotionRankCLAP, docs/study_siblings.md
 # make readme put the tables of the last demo and study into README.md
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
@@ -17,7 +18,7 @@ export HF_HUB_OFFLINE ?= 1
 DEMO := runs/demo
 CORPORA := prompt_like textrol_like craft_like
 
-.PHONY: demo test check bench study readme clean
+.PHONY: demo test check bench study siblings readme clean
 
 # torch first and by its exact version: a CPU build is enough, and a range could pull in gigabytes of CUDA.
 $(VENV)/.installed: setup.cfg constraints.txt
@@ -53,9 +54,14 @@ study: $(VENV)/.installed
 	$(BIN)/raclap prepare embedded
 	$(BIN)/python study.py --plan configuration/demo/study.yaml
 
+siblings: $(VENV)/.installed
+	$(BIN)/raclap prepare embedded
+	$(BIN)/python study.py --plan configuration/demo/siblings.yaml
+
 # After a change that moves the figures: the tables of the last demo and study, where there are any, into README.md.
 readme: $(VENV)/.installed
-	$(BIN)/python docs/put_results_into_readme.py --demo $(DEMO)/results.txt --study runs/study/study.json
+	$(BIN)/python docs/put_results_into_readme.py --demo $(DEMO)/results.txt --study runs/study/study.json \
+	  --siblings runs/siblings/study.json
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -6,8 +6,8 @@
     python study.py --plan PLAN.yaml --page-only                     # no training: the page from what is there
 
 Every run is a process of train.py or distill.py. Started again, the study goes on where it stopped and trains nothing
-twice. Each model is tested once on the test split of every corpus; its values query by query are kept beside it, and
-the page with its tables, intervals and verdicts is drawn from them, anew after each run.
+twice. Each model is tested once on the test splits that the plan names; its values query by query are kept beside it,
+and the page with its tables, intervals and verdicts is drawn from them, anew after each run.
 """
 
 import argparse

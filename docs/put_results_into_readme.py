@@ -1,6 +1,7 @@
-"""Puts what `make demo` printed and what `make study` found into README.md, so that nobody types a figure by hand.
+"""Puts what `make demo` printed and what the two studies found into README.md, so that nobody types a figure by hand.
 
-python docs/put_results_into_readme.py --demo runs/demo/results.txt --study runs/study/study.json
+python docs/put_results_into_readme.py --demo runs/demo/results.txt --study runs/study/study.json \\
+    --siblings runs/siblings/study.json
 """
 
 import argparse
@@ -10,16 +11,22 @@ from pathlib import Path
 README = Path(__file__).parents[1] / "README.md"
 DEMO = ("<!-- what make demo printed -->", "<!-- end -->")
 STUDY = ("<!-- what make study found -->", "<!-- end of study -->")
+SIBLINGS = ("<!-- what make siblings found -->", "<!-- end of siblings -->")
 
 
 def main() -> None:
     """Replaces what stands between the markers of each file that is there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", type=Path, help="text that evaluate_retrieval.py --table wrote")
-    parser.add_argument("--study", type=Path, help="study.json that study.py wrote")
+    parser.add_argument("--study", type=Path, help="study.json that study.py wrote of configuration/demo/study.yaml")
+    parser.add_argument("--siblings", type=Path, help="the same of configuration/demo/siblings.yaml")
     arguments = parser.parse_args()
     found = False
-    for path, markers, render in ((arguments.demo, DEMO, demo_table), (arguments.study, STUDY, study_table)):
+    for path, markers, render in (
+        (arguments.demo, DEMO, demo_table),
+        (arguments.study, STUDY, study_table),
+        (arguments.siblings, SIBLINGS, study_table),
+    ):
         if path is not None and path.is_file():
             replace(markers, render(path))
             found = True

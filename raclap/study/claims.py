@@ -7,15 +7,20 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
+import numpy as np
+
+from raclap.retrieval.crossed_classification import SeededConfusions, crossed_measure_difference
 from raclap.retrieval.relevance import DIRECTIONS, Direction
 from raclap.retrieval.statistics import Interval, SeededValues, crossed_difference
+from raclap.study.classified import ProtocolValues, confusions_of
 from raclap.study.plan import Claim
-from raclap.study.results import TestValues, stack
+from raclap.study.values import TestValues, stack
 
 Verdict = Literal["seen", "not seen", "undecided"]
 NOT_RUN = "not run"
 
 Model = dict[str, TestValues]
+Classifier = dict[str, ProtocolValues]
 
 
 def verdict_on(difference: Interval, margin: float) -> tuple[Verdict, str]:
@@ -50,7 +55,7 @@ def judge(
     margin: float,
     resamples: int,
 ) -> dict[str, Any]:
-    """Compares two runs as a claim says.
+    """Compares two runs as a claim on corpora says.
 
     Args:
         claim: which corpora and metric count; the pooled difference is the mean over corpora and both directions.
@@ -74,6 +79,49 @@ def judge(
         "per_seed": [float(sum(seed) / len(seed)) for seed in zip(*differences, strict=True)],
         "cells": _cells(claim, better, worse, resamples),
     }
+
+
+def judge_protocols(
+    claim: Claim, better: Sequence[Classifier], worse: Sequence[Classifier], margin: float, resamples: int
+) -> dict[str, Any]:
+    """Compares two runs as a claim on protocols says.
+
+    Args:
+        claim: which protocols and measure count; the pooled difference is the mean over protocols.
+        better: what the run that is claimed to be better says by each protocol, one entry a seed.
+        worse: the same seeds of the other.
+        margin: see `verdict_on`.
+        resamples: of the bootstrap over seeds and speakers, which are drawn once for all protocols.
+
+    Returns:
+        As `judge`; `cells`: for each protocol its difference.
+    """
+    pairs = {name: _confusions(name, better, worse) for name in claim.protocols}
+    ours, theirs = zip(*pairs.values(), strict=True)
+    pooled = crossed_measure_difference(ours, theirs, claim.measure, resamples)
+    verdict, reading = verdict_on(pooled, margin)
+    differences = [a.values(claim.measure) - b.values(claim.measure) for a, b in pairs.values()]
+    cells = []
+    for name, (a, b) in pairs.items():
+        levels = {side: float(part.values(claim.measure).mean()) for side, part in (("better", a), ("worse", b))}
+        difference = crossed_measure_difference([a], [b], claim.measure, resamples)
+        cells.append({"protocol": name, **levels, "difference": asdict(difference)})
+    return {
+        "verdict": verdict,
+        "reading": reading,
+        "difference": asdict(pooled),
+        "per_seed": np.mean(differences, axis=0).tolist(),
+        "cells": cells,
+    }
+
+
+def _confusions(
+    name: str, better: Sequence[Classifier], worse: Sequence[Classifier]
+) -> tuple[SeededConfusions, SeededConfusions]:
+    """Of each side; counted together, so that clips and labels are known to be the same."""
+    both = confusions_of([model[name] for model in (*better, *worse)])
+    S = len(better)
+    return SeededConfusions(both.counts[:S], both.units), SeededConfusions(both.counts[S:], both.units)
 
 
 def _cells(claim: Claim, better: Sequence[Model], worse: Sequence[Model], resamples: int) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ _OF_DIRECTION = {
     "audio_to_text": {"color": COLOURS[0], "marker": "o"},
     "text_to_audio": {"color": COLOURS[1], "marker": "s"},
 }
+_OF_PROTOCOL = {"color": COLOURS[3], "marker": "^"}
 _OF_VERDICT = {"seen": COLOURS[2], "not seen": COLOURS[5], "undecided": FAINT}
 _NOTE = "lines: 95 % intervals over seeds and speakers"
 _WRAP, _CELL, _GAP = 44, 0.75, 0.45
@@ -51,13 +52,14 @@ def save_claims(record: Record, path: Path) -> None:
             y -= below
             for cell in claim["cells"]:
                 y -= _CELL
-                labels.append((y, f"{cell['corpus']}  {ARROWS[cell['direction']]}", {"color": FAINT, "fontsize": 8}))
-                _draw_interval(axes, y, cell["difference"], **_OF_DIRECTION[cell["direction"]], markersize=4)
+                text, look = _cell(cell)
+                labels.append((y, text, {"color": FAINT, "fontsize": 8}))
+                _draw_interval(axes, y, cell["difference"], **look, markersize=4)
             y -= _GAP
         _style(axes)
         _label_rows(axes, labels)
         axes.set_ylim(y, 0)
-        metrics = ", ".join(dict.fromkeys(claim["metric"] for claim in claims))
+        metrics = ", ".join(dict.fromkeys(claim["metric"].split(" ")[0] for claim in claims))
         axes.set_xlabel(f"points of {metrics}; grey: within ± {record['margin']:g}, practically equal", color=FAINT)
         _legend(axes)
 
@@ -69,12 +71,15 @@ def save_runs(record: Record, path: Path) -> None:
         record: what `gather` found, with at least one result.
         path: the PNG to make, whole or not at all.
     """
-    runs, corpora = list(record["results"]), list(record["corpora"])
+    runs = list(record["results"])
+    corpora = [corpus for corpus in record["corpora"] if any(corpus in record["results"][run] for run in runs)]
     with _drawing(path, (3.1 * len(corpora) + 2.4, 1.3 + 0.42 * len(runs)), f"{_METRIC}, percent; {_NOTE}") as figure:
         figure.get_layout_engine().set(wspace=0.03)
         panels = figure.subplots(1, len(corpora), sharey=True, squeeze=False)[0]
         for axes, corpus in zip(panels, corpora, strict=True):
             for place, run in enumerate(runs):
+                if corpus not in record["results"][run]:
+                    continue
                 for offset, direction in zip((0.14, -0.14), DIRECTIONS, strict=True):
                     found = record["results"][run][corpus][direction][_METRIC]
                     _draw_interval(axes, -place + offset, found, **_OF_DIRECTION[direction], markersize=5)
@@ -99,6 +104,13 @@ def _drawing(path: Path, size: tuple[float, float], note: str) -> Iterator[Figur
         yield figure
         figure.supxlabel(note, x=0.995, ha="right", fontsize=8, color=FAINT)
         figure.savefig(beside, dpi=160, format="png", facecolor="white")
+
+
+def _cell(cell: Record) -> tuple[str, Record]:
+    """What a cell is called, and how it is drawn."""
+    if "protocol" in cell:
+        return f"protocol {cell['protocol']}", _OF_PROTOCOL
+    return f"{cell['corpus']}  {ARROWS[cell['direction']]}", _OF_DIRECTION[cell["direction"]]
 
 
 def _headline(claim: Record) -> tuple[float, float]:

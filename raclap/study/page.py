@@ -3,9 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from raclap.retrieval.classification import MEASURES
+from raclap.retrieval.ordinality import TAUS
 from raclap.retrieval.relevance import DIRECTIONS
 from raclap.retrieval.reporting import ARROWS
 from raclap.study.claims import NOT_RUN
+from raclap.study.markdown import arrow, mean_and_range, p_value, plus_minus, points, signed, table
+from raclap.study.values import GAPS
 
 _RECALLS = ("R@1", "R@5", "R@10")
 _GAIN = "nDCG@10"
@@ -40,12 +44,12 @@ def claims_table(record: Record) -> str:
     rows = []
     for claim in record["claims"]:
         found = claim["verdict"] != NOT_RUN
-        difference = f"{_signed(claim['difference'])} {claim['metric']}" if found else ""
+        difference = f"{signed(claim['difference'])} {claim['metric']}" if found else ""
         places = ", ".join(claim["corpora"])
         rows.append(
             [claim["title"], f"**{claim['verdict']}**", difference, places, len(claim["seeds"]), claim["source"]]
         )
-    return _table(["claim", "verdict", "difference", "on", "seeds", "source"], rows, "llllrl")
+    return table(["claim", "verdict", "difference", "on", "seeds", "source"], rows, "llllrl")
 
 
 def _opening(record: Record) -> str:
@@ -72,6 +76,10 @@ def _claims(record: Record, figure: str) -> str:
         f"directions, with its 95 % interval over seeds and speakers. *Seen*: the whole interval is above zero.\n"
         f"*Not seen*: it is at or below zero, or within ± {margin}, which is practically equal. *Undecided*: the rest."
     )
+    if any(claim["metric"].startswith("tau") for claim in record["claims"]):
+        text += " Points of τ are hundredths; *tau* is the mean of τ in valence and in arousal."
+    if record["protocols"]:
+        text += " UAR and macro_F1 are of zero-shot classification, averaged over the protocols named with them."
     if any(len(claim["seeds"]) == 1 for claim in record["claims"]):
         text += " A verdict from one seed is about these very models, not about the way they were trained."
     shown = any(claim["verdict"] != NOT_RUN for claim in record["claims"])
@@ -82,32 +90,35 @@ def _results(record: Record, group: str, heading: str) -> str:
     runs = [run for run, about in record["runs"].items() if about["group"] == group and run in record["results"]]
     if not runs:
         return f"## {heading}\n\nNone of these runs is done yet."
+    tested = [corpus for corpus in record["corpora"] if any(corpus in record["results"][run] for run in runs)]
     parts = [
         f"## {heading}",
         "Percent, mean over seeds ± half the 95 % interval over seeds and speakers.",
-        *(_recalls(record, runs, corpus) for corpus in record["corpora"]),
+        *(_recalls(record, [run for run in runs if c in record["results"][run]], c) for c in tested),
         f"### {_GAIN}",
-        _gains(record, runs),
+        _gains(record, runs, tested),
+        *(_order(record, runs, corpus) for corpus in tested),
+        *(_classified(record, runs, protocol) for protocol in record["protocols"]),
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)
 
 
 def _recalls(record: Record, runs: Sequence[str], corpus: str) -> str:
     """R@k on one corpus, and the paper's figures beside it."""
     paper = record["paper"] or {"corpora": {}, "recalls": {}}
     theirs = paper["corpora"].get(corpus)
-    headings = ["run", *(f"{metric} {_arrow(direction)}" for direction in DIRECTIONS for metric in _RECALLS)]
+    headings = ["run", *(f"{metric} {arrow(direction)}" for direction in DIRECTIONS for metric in _RECALLS)]
     rows = []
     for run in runs:
         found = record["results"][run][corpus]
-        row = [record["runs"][run]["title"], *(_plus_minus(found[d][m]) for d in DIRECTIONS for m in _RECALLS)]
+        row = [record["runs"][run]["title"], *(plus_minus(found[d][m]) for d in DIRECTIONS for m in _RECALLS)]
         rows.append([*row, *([_published(paper["recalls"].get(run, {}).get(corpus))] if theirs else [])])
     if ceiling := record["corpora"][corpus]["style_ceiling"]:
         # The same in both directions: it belongs to the test set.
         cells = [f"{ceiling[f'style_ceiling_{m}']:.1f}" if f"style_ceiling_{m}" in ceiling else "" for m in _RECALLS]
         rows.append(["*style ceiling*", *cells, *cells, *([""] if theirs else [])])
     headings += [f"*paper: {theirs}*"] if theirs else []
-    table = _table(headings, rows, "l" + "r" * 6 + "l" * bool(theirs))
+    recalls = table(headings, rows, "l" + "r" * 6 + "l" * bool(theirs))
     note = (
         f"\n\nIn italics, not ours: {paper['source']}, on {theirs} (R@1/5/10 audio → text, then text → audio). Those "
         f"are other recordings, captions and encoders and another number of candidates: compare the order of "
@@ -115,20 +126,66 @@ def _recalls(record: Record, runs: Sequence[str], corpus: str) -> str:
         if theirs
         else ""
     )
-    return f"### Recall on {corpus}\n\n{table}{note}"
+    return f"### Recall on {corpus}\n\n{recalls}{note}"
 
 
-def _gains(record: Record, runs: Sequence[str]) -> str:
-    headings = ["run", "seeds", *(f"{corpus} {_arrow(d)}" for corpus in record["corpora"] for d in DIRECTIONS)]
+def _gains(record: Record, runs: Sequence[str], corpora: Sequence[str]) -> str:
+    headings = ["run", "seeds", *(f"{corpus} {arrow(d)}" for corpus in corpora for d in DIRECTIONS)]
+    rows = []
+    for run in runs:
+        found = record["results"][run]
+        cells = [plus_minus(found[c][d][_GAIN]) if c in found else "" for c in corpora for d in DIRECTIONS]
+        rows.append([record["runs"][run]["title"], len(record["runs"][run]["seeds"]), *cells])
+    return table(headings, rows, "l" + "r" * (len(headings) - 1))
+
+
+def _order(record: Record, runs: Sequence[str], corpus: str) -> str:
+    """τ on one corpus, and how far apart clips and captions lie."""
+    found = {run: record["ordinality"].get(run, {}).get(corpus) for run in runs}
     rows = [
         [
             record["runs"][run]["title"],
-            len(record["runs"][run]["seeds"]),
-            *(_plus_minus(record["results"][run][c][d][_GAIN]) for c in record["corpora"] for d in DIRECTIONS),
+            *(plus_minus(order[direction][tau]) for tau in TAUS for direction in DIRECTIONS),
+            *(mean_and_range(order[gap]) for gap in GAPS),
         ]
-        for run in runs
+        for run, order in found.items()
+        if order is not None
     ]
-    return _table(headings, rows, "l" + "r" * (len(headings) - 1))
+    if not rows:
+        return ""
+    taus = [f"τ {tau.removeprefix('tau_')} {arrow(direction)}" for tau in TAUS for direction in DIRECTIONS]
+    text = (
+        f"### Order of valence and arousal on {corpus}\n\n"
+        "Kendall's τ-b in hundredths: of a query's candidates, order by similarity against order by closeness in "
+        "valence (arousal). The modality gap is the distance between the centroids of clips and captions, MMD the "
+        "squared maximum mean discrepancy; both with the least and the greatest over seeds, where they differ."
+    )
+    return f"{text}\n\n{table(['run', *taus, 'modality gap', 'MMD'], rows, 'l' + 'r' * 6)}"
+
+
+def _classified(record: Record, runs: Sequence[str], protocol: str) -> str:
+    """Zero-shot classification by one protocol."""
+    about = record["protocols"][protocol]
+    found = {run: record["classified"].get(run, {}).get(protocol) for run in runs}
+    rows = [
+        [
+            record["runs"][run]["title"],
+            *(plus_minus(measures[measure]) for measure in MEASURES),
+            *("" if f1 is None else f"{f1:.1f}" for f1 in measures["class_f1"].values()),
+        ]
+        for run, measures in found.items()
+        if measures is not None
+    ]
+    if not rows:
+        return ""
+    classes = about["classes"]
+    text = (
+        f"### Zero-shot classification: {protocol}\n\n"
+        f"{about['clips']:,} test clips of {about['corpus']}, {len(classes)} classes; chance has a UAR of "
+        f"{100 / len(classes):.1f}. F1 of each class: mean over seeds."
+    )
+    headings = ["run", *MEASURES, *(f"F1 {label}" for label in classes)]
+    return f"{text}\n\n{table(headings, rows, 'l' + 'r' * (len(headings) - 1))}"
 
 
 def _details(record: Record) -> str:
@@ -140,23 +197,25 @@ def _detail(record: Record, claim: dict[str, Any]) -> str:
     better, worse = (record["runs"][claim[side]]["title"] for side in ("better", "worse"))
     pooled = claim["difference"]
     seeds = ", ".join(
-        f"{_points(value)} (seed {seed})" for value, seed in zip(claim["per_seed"], claim["seeds"], strict=True)
+        f"{points(value)} (seed {seed})" for value, seed in zip(claim["per_seed"], claim["seeds"], strict=True)
     )
+    # A cell is of one protocol, or of one corpus and direction.
+    places = ["protocol"] if "protocol" in claim["cells"][0] else ["corpus", "direction"]
     rows = [
         [
-            cell["corpus"],
-            ARROWS[cell["direction"]],
+            *(ARROWS.get(cell[place], cell[place]) for place in places),
             f"{cell['better']:.1f}",
             f"{cell['worse']:.1f}",
-            _signed(cell["difference"]),
+            signed(cell["difference"]),
         ]
         for cell in claim["cells"]
     ]
+    sides = "l" * len(places) + "rrr"
     return (
         f"### {claim['title']}\n\n"
         f"*{better}* against *{worse}*, {claim['metric']}. Source: {claim['source']}.\n"
-        f"**{claim['verdict'].capitalize()}** ({claim['reading']}): {_signed(pooled)}, p {_p(pooled['p'])}. "
-        f"Each seed alone: {seeds}.\n\n" + _table(["corpus", "direction", better, worse, "difference"], rows, "llrrr")
+        f"**{claim['verdict'].capitalize()}** ({claim['reading']}): {signed(pooled)}, p {p_value(pooled['p'])}. "
+        f"Each seed alone: {seeds}.\n\n" + table([*places, better, worse, "difference"], rows, sides)
     )
 
 
@@ -174,11 +233,21 @@ def _reading(record: Record) -> str:
         f"A test value is that of one seed and one query. Queries of a speaker stand or fall together, and so do all "
         f"queries of a seed. The 95 % intervals are percentiles of {record['resamples']:,} resamples of a two-way "
         f"bootstrap: seeds and speakers are drawn with replacement, independently (the pigeonhole bootstrap; Owen, "
-        f"2007). Differences are paired: both runs are taken on the same seeds, speakers and queries.\n\n"
+        f"2007). Differences are paired: both runs are taken on the same seeds, speakers and queries."
+        f"{_of_confusions(record)}\n\n"
         f"- {few}\n"
         f"- The test splits have few speakers: {', '.join(speakers)}. Intervals over so few are narrow too.\n"
         f"- {len(record['claims'])} claims are judged, each at 95 %; no correction is made for their number.\n"
         f"- {_GAIN} takes as gain the share of a caption's named attributes that hold; recall asks for the pair."
+    )
+
+
+def _of_confusions(record: Record) -> str:
+    """What a resample is where a figure is no mean over queries."""
+    return (
+        " UAR and macro-F1 are measured on the confusion matrix of each drawn seed, summed over the drawn speakers."
+        if record["protocols"]
+        else ""
     )
 
 
@@ -190,8 +259,8 @@ def _what_was_run(record: Record) -> str:
     headings = [f"{split} {key}" for split in ("train", "validation", "test") for key in ("pairs", "speakers")]
     parts = [
         "## What was run",
-        _table(["corpus", *headings], sizes, "l" + "r" * 6),
-        _table(
+        table(["corpus", *headings], sizes, "l" + "r" * 6),
+        table(
             [
                 "run",
                 "trained on",
@@ -207,10 +276,25 @@ def _what_was_run(record: Record) -> str:
         ),
         "Training time is that of the steps, without validation, summed over seeds; of an epoch that was broken off, "
         "the part after that.",
+        _protocols(record),
         _machines(record),
         _missing(record),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _protocols(record: Record) -> str:
+    rows = [
+        [
+            name,
+            about["corpus"],
+            ", ".join(about["classes"]),
+            *("" if about[key] is None else f"{about[key]:,}" for key in ("clips", "left_out")),
+            f"`{about['file']}`",
+        ]
+        for name, about in record["protocols"].items()
+    ]
+    return table(["protocol", "on", "classes", "clips", "left out", "file"], rows, "lllrrl") if rows else ""
 
 
 def _run_row(record: Record, about: dict[str, Any]) -> list[Any]:
@@ -266,37 +350,8 @@ def _published(recalls: Sequence[float] | None) -> str:
     return f"*{', '.join(directions)}*"
 
 
-def _arrow(direction: str) -> str:
-    return {"audio_to_text": "A→T", "text_to_audio": "T→A"}[direction]
-
-
-def _plus_minus(interval: dict[str, float]) -> str:
-    return f"{interval['value']:.1f} ±{(interval['high'] - interval['low']) / 2:.1f}"
-
-
-def _signed(interval: dict[str, float]) -> str:
-    return f"{_points(interval['value'])} [{_points(interval['low'])}, {_points(interval['high'])}]"
-
-
-def _points(value: float) -> str:
-    """With its sign, and no sign where it rounds to zero."""
-    text = f"{value:+.1f}"
-    return "0.0" if text[1:] == "0.0" else text.replace("-", "−")
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
-
-
 def _minutes(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
-
-
-def _table(headings: Sequence[Any], rows: Sequence[Sequence[Any]], sides: str) -> str:
-    """Markdown; `sides` has an l or r for each column."""
-    marks = {"l": "---", "r": "---:"}
-    lines = [headings, [marks[side] for side in sides], *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)

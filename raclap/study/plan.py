@@ -3,6 +3,9 @@
 A plan is a YAML file; every key is declared here and any other is an error that names the file and the key. A job is
 one run with one seed. A run can need others: it goes on from one, or one teaches it. `RUN` is that run with the same
 seed, `RUN@2` with seed 2, `RUN@next` with the seed after this one in the plan (after the last comes the first).
+
+What is measured on the test splits: retrieval on every corpus; by `ordinality` the order of valence and arousal on the
+corpora that it names; by `protocols` zero-shot classification. A claim is about any of these (see `Claim.metric`).
 """
 
 import os
@@ -15,10 +18,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from raclap.corpora.synthetic import default_cache
 from raclap.errors import RaClapError
+from raclap.retrieval.classification import MEASURES
 from raclap.retrieval.metrics import METRICS
+from raclap.retrieval.ordinality import TAUS
+from raclap.retrieval.protocol import load_protocol
 from raclap.settings_file import read_settings
 
 _NEXT = "next"
+MEANS = tuple(metric for metric in METRICS if metric != "median_rank")
+TAU = "tau"  # mean of `TAUS`
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Recalls = tuple[float, float, float, float, float, float]
@@ -56,6 +64,9 @@ class RunPlan(_Section):
     init_from: str | None = Field(None, description="run to go on from")
     teachers: tuple[str, ...] = Field((), description="runs that teach")
     student: str | None = Field(None, description="run that the student starts from")
+    tests: tuple[str, ...] | None = Field(
+        None, min_length=1, description="corpora that it is tested on, with their protocols; None: all of the plan"
+    )
 
     @field_validator("recipe", mode="after")
     @classmethod
@@ -82,23 +93,61 @@ class RunPlan(_Section):
         return (*self.teachers, *filter(None, (self.init_from, self.student)))
 
 
+class ProtocolPlan(_Section):
+    """Zero-shot classification of the test clips of one corpus."""
+
+    corpus: str
+    file: Path = Field(description="protocol file, relative to the plan: what is labelled, the classes, their prompts")
+
+    @field_validator("file", mode="after")
+    @classmethod
+    def _is_a_file(cls, file: Path, info: ValidationInfo) -> Path:
+        file = info.context["folder"] / file
+        if not file.is_file():
+            raise PlanError(f"there is no protocol file {file}")
+        split = load_protocol(file).split
+        if split != "test":
+            raise PlanError(f"{file} is for the split '{split}'; a study tests on the split 'test'")
+        return file
+
+
 class Claim(_Section):
-    """That one run is better than another, on average over corpora and both directions."""
+    """That one run is better than another, on average over corpora and both directions, or over protocols."""
 
     title: str
     better: str
     worse: str
-    corpora: tuple[str, ...] = Field(min_length=1)
-    metric: str = "nDCG@10"
+    corpora: tuple[str, ...] = Field((), description="none for a metric of protocols, which have theirs")
+    metric: str = Field(
+        "nDCG@10",
+        description="of retrieval; tau_valence, tau_arousal or their mean tau; or accuracy, UAR or macro_F1 with the "
+        "names of one or more protocols on one corpus: `macro_F1 age emotion`",
+    )
     source: str = Field(description="who says so")
 
     @field_validator("metric")
     @classmethod
     def _is_a_mean(cls, metric: str) -> str:
-        means = [name for name in METRICS if name != "median_rank"]
-        if metric not in means:
-            raise PlanError(f"'{metric}' is not among {', '.join(means)}")
-        return metric
+        measure, *protocols = metric.split(" ")
+        if metric in (*MEANS, *TAUS, TAU) or (measure in MEASURES and protocols):
+            return metric
+        measures = ", ".join(f"{name} PROTOCOL" for name in MEASURES)
+        raise PlanError(f"'{metric}' is not among {', '.join((*MEANS, *TAUS, TAU))}, {measures}")
+
+    @property
+    def measure(self) -> str:
+        """The metric without the protocols."""
+        return self.metric.split(" ")[0]
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """Names of the protocols that the claim is about; empty where it is about corpora."""
+        return tuple(self.metric.split(" ")[1:])
+
+    @property
+    def is_of_order(self) -> bool:
+        """Whether it is about the order of valence or arousal."""
+        return self.metric in (*TAUS, TAU)
 
 
 class Paper(_Section):
@@ -120,6 +169,8 @@ class Plan(_Section):
     page: Path = Field(Path("docs/study.md"), description="page to write; its figures and notes lie beside it")
     seeds: tuple[int, ...] = Field(min_length=1)
     corpora: dict[Name, str] = Field(min_length=1, description="manifests; their test splits are used")
+    ordinality: tuple[str, ...] = Field((), description="corpora to measure the order of valence and arousal on")
+    protocols: dict[Name, ProtocolPlan] = Field(default_factory=dict, description="zero-shot classifications")
     groups: dict[str, str] = Field(default_factory=dict, description="headings of the groups of runs")
     runs: dict[Name, RunPlan] = Field(min_length=1)
     claims: tuple[Claim, ...] = ()
@@ -143,15 +194,35 @@ class Plan(_Section):
                 raise PlanError(
                     f"key '{key}': {list(seeds)}: each of the plan's seeds {list(self.seeds)} once at most"
                 )
+        _check_known("ordinality", self.ordinality, self.corpora, "corpus")
+        for name, protocol in self.protocols.items():
+            _check_known(f"protocols.{name}.corpus", (protocol.corpus,), self.corpora, "corpus")
+        for name, run in self.runs.items():
+            _check_known(f"runs.{name}.tests", run.tests or (), self.corpora, "corpus")
         for number, claim in enumerate(self.claims):
-            _check_known(f"claims.{number}", (claim.better, claim.worse), self.runs, "run")
-            _check_known(f"claims.{number}.corpora", claim.corpora, self.corpora, "corpus")
+            self._check_claim(f"claims.{number}", claim)
         if self.paper is not None:
             _check_known("paper.corpora", self.paper.corpora, self.corpora, "corpus")
             _check_known("paper.recalls", self.paper.recalls, self.runs, "run")
             for run, corpora in self.paper.recalls.items():
                 _check_known(f"paper.recalls.{run}", corpora, self.paper.corpora, "corpus of the paper")
         return self
+
+    def _check_claim(self, key: str, claim: Claim) -> None:
+        _check_known(key, (claim.better, claim.worse), self.runs, "run")
+        _check_known(f"{key}.corpora", claim.corpora, self.corpora, "corpus")
+        _check_known(f"{key}.metric", claim.protocols, self.protocols, "protocol")
+        if claim.protocols and claim.corpora:
+            raise PlanError(f"key '{key}.corpora': '{claim.metric}' is of protocols, which have theirs: give none")
+        if not claim.protocols and not claim.corpora:
+            raise PlanError(f"key '{key}.corpora': '{claim.metric}' is of corpora: name at least one")
+        places = self.corpora_of(claim)
+        if claim.protocols and len(places) > 1:
+            raise PlanError(f"key '{key}.metric': the protocols are of several corpora: {', '.join(places)}")
+        if claim.is_of_order:
+            _check_known(f"{key}.corpora", places, self.ordinality, "corpus under 'ordinality'")
+        for run in (claim.better, claim.worse):
+            _check_known(key, places, self.tests_of(run), f"corpus among the tests of '{run}'")
 
     @model_validator(mode="after")
     def _can_be_run(self) -> "Plan":
@@ -162,6 +233,19 @@ class Plan(_Section):
         """Seeds that a run is trained with."""
         own = self.runs[run].seeds
         return self.seeds if own is None else own
+
+    def tests_of(self, run: str) -> tuple[str, ...]:
+        """Corpora that a run is tested on, in the order of the plan."""
+        own = self.runs[run].tests
+        return tuple(corpus for corpus in self.corpora if own is None or corpus in own)
+
+    def protocols_of(self, run: str) -> tuple[str, ...]:
+        """Protocols on the corpora that a run is tested on."""
+        return tuple(name for name, protocol in self.protocols.items() if protocol.corpus in self.tests_of(run))
+
+    def corpora_of(self, claim: Claim) -> tuple[str, ...]:
+        """Corpora that a claim is about: those that it names, or those of its protocols."""
+        return claim.corpora or tuple(dict.fromkeys(self.protocols[name].corpus for name in claim.protocols))
 
     def folder(self, job: Job) -> Path:
         """Run folder of a job."""
@@ -265,7 +349,8 @@ def _check_known(key: str, names: Iterable[Any], known: Iterable[Any], kind: str
     known = list(known)
     for name in names:
         if name not in known:
-            raise PlanError(f"key '{key}': there is no {kind} '{name}'; there are {', '.join(map(str, known))}")
+            there = ", ".join(map(str, known)) or "none"
+            raise PlanError(f"key '{key}': there is no {kind} '{name}'; there are {there}")
 
 
 def _explain(path: Path, error: ValidationError) -> str:

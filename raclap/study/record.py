@@ -4,6 +4,8 @@ Shapes: S seeds, N queries of a test set.
 """
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,18 +13,23 @@ from typing import Any
 from raclap.data.manifest import read_manifest
 from raclap.provenance import versions
 from raclap.recipe import TrainingRecipe
-from raclap.retrieval.metrics import CEILINGS, METRICS
+from raclap.retrieval.classification import MEASURES
+from raclap.retrieval.crossed_classification import crossed_measure
+from raclap.retrieval.metrics import CEILINGS
+from raclap.retrieval.ordinality import TAUS
+from raclap.retrieval.protocol import load_protocol
 from raclap.retrieval.relevance import DIRECTIONS
 from raclap.retrieval.statistics import crossed_interval
-from raclap.study.claims import NOT_RUN, judge
-from raclap.study.plan import Claim, Job, Plan
-from raclap.study.results import TestSets, TestValues, stack
+from raclap.study.claims import NOT_RUN, judge, judge_protocols
+from raclap.study.classified import ProtocolValues, confusions_of
+from raclap.study.plan import MEANS, TAU, Claim, Job, Plan
+from raclap.study.results import TestSets
 from raclap.study.running import is_finished, resolved_recipe
+from raclap.study.values import GAPS, TestValues, stack
 from raclap.training.run_folder import RunFolder
 
-_MEANS = tuple(metric for metric in METRICS if metric != "median_rank")
-
 Models = dict[Job, dict[str, TestValues]]
+Classifiers = dict[Job, dict[str, ProtocolValues]]
 
 
 def gather(plan: Plan, tests: TestSets, command: str) -> dict[str, Any]:
@@ -36,9 +43,16 @@ def gather(plan: Plan, tests: TestSets, command: str) -> dict[str, Any]:
     Returns:
         `title`, `about`, `command`, `seeds`, `margin`, `resamples`, `versions`, `corpora` (sizes by split), `groups`,
         `runs` (what each is, and how each of its seeds went), `claims`, `paper`, and
-        `results`: `{run: {corpus: {direction: {metric: {value, low, high}}}}}`.
+        `results`: `{run: {corpus: {direction: {metric: {value, low, high}}}}}`, of the corpora that the run is tested
+        on. Where the plan asks for them, `ordinality`: `{run: {corpus: {direction: {tau: {value, low, high}}}}}` with
+        `GAPS` beside the directions, one value a seed; `protocols` (what each is) and `classified`:
+        `{run: {protocol: {measure: {value, low, high}}}}` with `class_f1` beside the measures.
     """
-    models = {job: found for job in plan.jobs() if is_finished(plan, job) and (found := tests.read(job)) is not None}
+    models, classifiers = {}, {}
+    for job in filter(lambda job: is_finished(plan, job), plan.jobs()):
+        values, protocols = tests.read(job), tests.read_protocols(job)
+        if values is not None and protocols is not None:
+            models[job], classifiers[job] = values, protocols
     return {
         "title": plan.title,
         "about": plan.about.strip(),
@@ -51,7 +65,10 @@ def gather(plan: Plan, tests: TestSets, command: str) -> dict[str, Any]:
         "groups": {run.group: plan.groups.get(run.group, run.group) for run in plan.runs.values()},
         "runs": {run: _run(plan, run, models) for run in plan.runs},
         "results": {run: found for run in plan.runs if (found := _results(plan, run, models))},
-        "claims": [_claim(plan, claim, models) for claim in plan.claims],
+        "ordinality": {run: found for run in plan.runs if (found := _ordinality(plan, run, models))},
+        "protocols": {name: _protocol(plan, name, classifiers) for name in plan.protocols},
+        "classified": {run: found for run in plan.runs if (found := _classified(plan, run, classifiers))},
+        "claims": [_claim(plan, claim, models, classifiers) for claim in plan.claims],
         "paper": None if plan.paper is None else plan.paper.model_dump(mode="json"),
     }
 
@@ -63,7 +80,7 @@ def _corpus(manifest: Path, name: str, models: Models) -> dict[str, Any]:
         split: {"pairs": len(part), "speakers": len(set(part.column("speaker")) - {None})}
         for split, part in splits.items()
     }
-    tested = next((found[name] for found in models.values()), None)
+    tested = next((found[name] for found in models.values() if name in found), None)
     known = [metric for metric in CEILINGS if tested is not None and tested.has(metric)]
     return {"splits": sizes, "style_ceiling": {metric: float(tested.values(metric).mean()) for metric in known}}
 
@@ -106,28 +123,73 @@ def _training(folder: Path, recipe: TrainingRecipe) -> dict[str, Any]:
 
 def _results(plan: Plan, run: str, models: Models) -> dict[str, Any]:
     """Every mean of every corpus and direction with its interval over the run's seeds and the speakers."""
-    found = [models[job] for seed in plan.seeds_of(run) if (job := Job(run, seed)) in models]
+    found = _of_seeds(plan, run, models)
     if not found:
         return {}
+    return {corpus: _means(plan, [model[corpus] for model in found], MEANS) for corpus in plan.tests_of(run)}
+
+
+def _ordinality(plan: Plan, run: str, models: Models) -> dict[str, Any]:
+    """Every τ with its interval, and the distance of the modalities with each seed."""
+    found = _of_seeds(plan, run, models)
+    corpora = [corpus for corpus in plan.tests_of(run) if found and corpus in plan.ordinality]
     return {
         corpus: {
-            direction: {
-                metric: asdict(
-                    crossed_interval([stack([model[corpus] for model in found], metric, direction)], plan.resamples)
-                )
-                for metric in _MEANS
-            }
-            for direction in DIRECTIONS
+            **_means(plan, [model[corpus] for model in found], (*TAUS, TAU)),
+            **{gap: [model[corpus].measures[gap] for model in found] for gap in GAPS},
         }
-        for corpus in plan.corpora
+        for corpus in corpora
     }
 
 
-def _claim(plan: Plan, claim: Claim, models: Models) -> dict[str, Any]:
+def _means(plan: Plan, models: Sequence[TestValues], metrics: Sequence[str]) -> dict[str, Any]:
+    return {
+        direction: {
+            metric: asdict(crossed_interval([stack(models, metric, direction)], plan.resamples)) for metric in metrics
+        }
+        for direction in DIRECTIONS
+    }
+
+
+def _protocol(plan: Plan, name: str, classifiers: Classifiers) -> dict[str, Any]:
+    given = plan.protocols[name]
+    protocol = load_protocol(given.file)
+    classified = next((found[name] for found in classifiers.values() if name in found), None)
+    return {
+        "corpus": given.corpus,
+        "file": str(given.file),
+        "about": protocol.about,
+        "classes": list(protocol.classes if classified is None else classified.classes),
+        "clips": None if classified is None else len(classified.pair_ids),
+        "left_out": None if classified is None else classified.left_out,
+    }
+
+
+def _classified(plan: Plan, run: str, classifiers: Classifiers) -> dict[str, Any]:
+    """Every measure of every protocol with its interval, and the F1 of each class."""
+    found = _of_seeds(plan, run, classifiers)
+    results = {}
+    for name in plan.protocols_of(run) if found else ():
+        confusions = confusions_of([model[name] for model in found])
+        f1 = zip(found[0][name].classes, confusions.class_f1().tolist(), strict=True)
+        results[name] = {
+            **{each: asdict(crossed_measure([confusions], each, plan.resamples)) for each in MEASURES},
+            "class_f1": {label: None if math.isnan(value) else value for label, value in f1},
+        }
+    return results
+
+
+def _of_seeds(plan: Plan, run: str, found: dict[Job, Any]) -> list[Any]:
+    """What there is of a run, seed by seed."""
+    return [found[job] for seed in plan.seeds_of(run) if (job := Job(run, seed)) in found]
+
+
+def _claim(plan: Plan, claim: Claim, models: Models, classifiers: Classifiers) -> dict[str, Any]:
     """A claim with its verdict, from the seeds that both of its runs have."""
     seeds = [seed for seed in plan.seeds if Job(claim.better, seed) in models and Job(claim.worse, seed) in models]
-    stated = {**claim.model_dump(mode="json"), "seeds": seeds}
+    stated = {**claim.model_dump(mode="json"), "corpora": list(plan.corpora_of(claim)), "seeds": seeds}
     if not seeds:
         return {**stated, "verdict": NOT_RUN}
-    better, worse = ([models[Job(run, seed)] for seed in seeds] for run in (claim.better, claim.worse))
-    return {**stated, **judge(claim, better, worse, plan.margin, plan.resamples)}
+    verdict_by, found = (judge_protocols, classifiers) if claim.protocols else (judge, models)
+    better, worse = ([found[Job(run, seed)] for seed in seeds] for run in (claim.better, claim.worse))
+    return {**stated, **verdict_by(claim, better, worse, plan.margin, plan.resamples)}

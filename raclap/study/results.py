@@ -1,101 +1,26 @@
-"""What each model of the study does on each test set, query by query, kept so that it is computed once.
-
-Shapes: N queries of a test set, S seeds.
-"""
+"""What each model of the study does on each test set and by each protocol, kept so that it is computed once."""
 
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from modeling_raclap import RaClapProcessor
+from modeling_raclap import RaClapModel, RaClapProcessor
 from raclap.data.collection import read_split
 from raclap.data.inspection import Inspection
-from raclap.errors import RaClapError
-from raclap.files import replacing
 from raclap.model_folder import load_model_folder
 from raclap.processes import join_processes
-from raclap.retrieval.evaluation import evaluate
-from raclap.retrieval.relevance import DIRECTIONS, Direction
-from raclap.retrieval.reporting import Evaluation
-from raclap.retrieval.statistics import SeededValues
+from raclap.retrieval.embed import PairEmbeddings, embed_pairs
+from raclap.retrieval.metrics import rank_pairs
+from raclap.retrieval.ordinality import DIMENSIONS, TAUS, OrdinalityScores, order_labels, rank_order
+from raclap.retrieval.protocol import load_protocol
+from raclap.retrieval.relevance import StyleRelevance
+from raclap.retrieval.zero_shot import classify_manifest
+from raclap.study.classified import ProtocolValues
 from raclap.study.plan import Job, Plan
-
-_MADE_FROM = b"raclap.made_from"
-
-
-class ResultsError(RaClapError):
-    """Test values of two models are not of the same queries."""
-
-
-@dataclass(frozen=True, eq=False)
-class TestValues:
-    """One model on the test split of one corpus.
-
-    Attributes:
-        pair_ids: (N,) rows of the manifest.
-        speakers: (N,) of the clips; None where unknown.
-        columns: (N,) values by `DIRECTION METRIC`, percent, ranks as they are.
-    """
-
-    __test__ = False  # pytest takes it for a class of tests by its name
-
-    pair_ids: list[str]
-    speakers: list[str | None]
-    columns: dict[str, np.ndarray]
-
-    @classmethod
-    def of(cls, evaluation: Evaluation, pair_ids: Sequence[str]) -> "TestValues":
-        """The values of every metric that an evaluation has."""
-        columns = {
-            f"{direction} {metric}": evaluation.scores[direction].values(metric)
-            for direction in DIRECTIONS
-            for metric in evaluation.scores.metrics
-        }
-        return cls(list(pair_ids), list(evaluation.clusters), columns)
-
-    def values(self, metric: str, direction: Direction | None = None) -> np.ndarray:
-        """(N,) values of a metric; without a direction the mean of both, which have the same speaker in each row."""
-        directions = DIRECTIONS if direction is None else (direction,)
-        return np.mean([self.columns[f"{each} {metric}"] for each in directions], axis=0)
-
-    def has(self, metric: str) -> bool:
-        """Whether the metric was measured."""
-        return f"{DIRECTIONS[0]} {metric}" in self.columns
-
-    def write(self, path: Path, made_from: str) -> None:
-        """Writes a Parquet file, whole or not at all, that says what it was made from."""
-        table = pa.table({"pair_id": self.pair_ids, "speaker": pa.array(self.speakers, pa.string()), **self.columns})
-        with replacing(path) as beside:
-            pq.write_table(table.replace_schema_metadata({_MADE_FROM: made_from}), beside)
-
-    @classmethod
-    def read(cls, path: Path) -> "TestValues":
-        """Reads what `write` wrote."""
-        columns = pq.read_table(path).to_pydict()
-        pair_ids, speakers = columns.pop("pair_id"), columns.pop("speaker")
-        return cls(pair_ids, speakers, {name: np.array(values) for name, values in columns.items()})
-
-
-def stack(models: Sequence[TestValues], metric: str, direction: Direction | None = None) -> SeededValues:
-    """The values (S, N) of several models on the same test set.
-
-    Args:
-        models: one a seed.
-        metric: one of those that were measured.
-        direction: None for the mean of both.
-
-    Raises:
-        ResultsError: two of them were tested on other rows.
-    """
-    if any(model.pair_ids != models[0].pair_ids for model in models):
-        raise ResultsError("two models were tested on other rows; remove the folders test/ of the runs to test again")
-    return SeededValues(np.stack([model.values(metric, direction) for model in models]), models[0].speakers)
+from raclap.study.values import MADE_FROM, ResultsError, TestValues
 
 
 class TestSets:
@@ -105,49 +30,100 @@ class TestSets:
         plan: of the study.
     """
 
-    __test__ = False
+    __test__ = False  # pytest takes it for a class of tests by its name
 
     def __init__(self, plan: Plan):
         self._plan = plan
         self._audio: dict[tuple[str, str], Inspection] = {}
-        self._manifests: dict[str, str] = {}
+        self._hashes: dict[Path, str] = {}
 
     def path(self, job: Job, corpus: str) -> Path:
         """Where the values of a job on a corpus are kept."""
         return self._plan.tests(job) / f"{corpus}.parquet"
 
+    def protocol_path(self, job: Job, protocol: str) -> Path:
+        """Where what a job says by a protocol is kept."""
+        return self._plan.tests(job) / "protocols" / f"{protocol}.parquet"
+
     def renew(self, job: Job) -> bool:
-        """Tests a finished job on every corpus where its values are missing or of another model or manifest.
+        """Tests a finished job wherever its values are missing, or are of another model, manifest or protocol.
 
         Where the model itself is gone, the values that are there stand.
 
         Returns:
             Whether anything had to be computed.
+
+        Raises:
+            ManifestError, AudioError: a test split is not as it should be, or lacks the labels of a protocol.
+            ResultsError, OrderError: the order of emotions is asked for where valence or arousal is not known, or the
+                same everywhere.
         """
         weights = sorted(self._plan.export(job).glob("*.safetensors"))
         if not weights:
             return False
-        model_hash = _sha256(weights)
-        wanted = {corpus: f"{model_hash} {self._manifest(corpus)}" for corpus in self._plan.corpora}
-        old = [corpus for corpus, made_from in wanted.items() if _made_from(self.path(job, corpus)) != made_from]
-        if not old:
+        wanted = self._wanted(job, _sha256(weights))
+        if all(_made_from(path) == made_from for path, made_from in wanted.items()):
             return False
         print(f"{job}: testing", flush=True)
         model, processor = load_model_folder(self._plan.export(job))
         model = model.to(join_processes().device)
-        for corpus in old:
-            audio = self._inspected(corpus, processor)
-            evaluation = evaluate(model, processor, audio, str(job), corpus)
-            found = TestValues.of(evaluation, audio.manifest.column("pair_id"))
-            found.write(self.path(job, corpus), wanted[corpus])
+        for corpus in self._plan.tests_of(job.run):
+            self._renew_corpus(job, corpus, model, processor, wanted)
         return True
 
     def read(self, job: Job) -> dict[str, TestValues] | None:
-        """The values of a job by corpus; None unless they are there for every corpus."""
-        paths = {corpus: self.path(job, corpus) for corpus in self._plan.corpora}
+        """The values of a job by corpus; None unless they are there for every corpus that it is tested on.
+
+        Values without the order of emotions, of a model that is gone, are not there where the plan asks for it.
+        """
+        paths = {corpus: self.path(job, corpus) for corpus in self._plan.tests_of(job.run)}
         if not all(path.is_file() for path in paths.values()):
             return None
-        return {corpus: TestValues.read(path) for corpus, path in paths.items()}
+        found = {corpus: TestValues.read(path) for corpus, path in paths.items()}
+        ordered = all(found[corpus].has(tau) for corpus in found if corpus in self._plan.ordinality for tau in TAUS)
+        return found if ordered else None
+
+    def read_protocols(self, job: Job) -> dict[str, ProtocolValues] | None:
+        """What a job says by each protocol; None unless it is there for every one on its corpora."""
+        paths = {name: self.protocol_path(job, name) for name in self._plan.protocols_of(job.run)}
+        if not all(path.is_file() for path in paths.values()):
+            return None
+        return {name: ProtocolValues.read(path) for name, path in paths.items()}
+
+    def _wanted(self, job: Job, model: str) -> dict[Path, str]:
+        """What the values of a job are to be made from, by their files."""
+        plan, wanted = self._plan, {}
+        for corpus in plan.tests_of(job.run):
+            order = " ordinality" if corpus in plan.ordinality else ""
+            wanted[self.path(job, corpus)] = f"{model} {self._hash(Path(plan.corpora[corpus]))}{order}"
+        for name in plan.protocols_of(job.run):
+            protocol = plan.protocols[name]
+            manifest = self._hash(Path(plan.corpora[protocol.corpus]))
+            wanted[self.protocol_path(job, name)] = f"{model} {manifest} {self._hash(protocol.file)}"
+        return wanted
+
+    def _renew_corpus(
+        self, job: Job, corpus: str, model: RaClapModel, processor: RaClapProcessor, wanted: dict[Path, str]
+    ) -> None:
+        own = self.path(job, corpus)
+        here = [name for name in self._plan.protocols_of(job.run) if self._plan.protocols[name].corpus == corpus]
+        names = {self.protocol_path(job, name): name for name in here}
+        old = [path for path in (own, *names) if _made_from(path) != wanted[path]]
+        if not old:
+            return
+        audio = self._inspected(corpus, processor)
+        embeds = embed_pairs(model, processor, audio)
+        pair_ids = audio.manifest.column("pair_id")
+        for path in old:
+            if path == own:
+                scores = rank_pairs(embeds.audio, embeds.text, StyleRelevance.from_manifest(audio.manifest))
+                order = _order(audio, embeds) if corpus in self._plan.ordinality else None
+                found = TestValues.of(scores, pair_ids, audio.manifest.column("speaker"), order)
+            else:
+                protocol = load_protocol(self._plan.protocols[names[path]].file)
+                clips = classify_manifest(model, processor, audio, protocol, embeds.audio)
+                found = ProtocolValues.of(clips, pair_ids, protocol.classes)
+            found.write(path, wanted[path])
 
     def _inspected(self, corpus: str, processor: RaClapProcessor) -> Inspection:
         """The decoded test split; models that hear alike share it."""
@@ -157,10 +133,21 @@ class TestSets:
             self._audio[key] = read_split(self._plan.corpora[corpus], "test", features, keep=True)
         return self._audio[key]
 
-    def _manifest(self, corpus: str) -> str:
-        if corpus not in self._manifests:
-            self._manifests[corpus] = _sha256([Path(self._plan.corpora[corpus])])
-        return self._manifests[corpus]
+    def _hash(self, path: Path) -> str:
+        if path not in self._hashes:
+            self._hashes[path] = _sha256([path])
+        return self._hashes[path]
+
+
+def _order(corpus: Inspection, embeds: PairEmbeddings) -> OrdinalityScores:
+    labels = order_labels(corpus.manifest)
+    missing = [dimension for dimension in DIMENSIONS if dimension not in labels]
+    if missing:
+        raise ResultsError(
+            f"{corpus.manifest.path}: no test row has a value in the column '{missing[0]}'; the plan's key "
+            f"'ordinality' is for corpora with {' and '.join(DIMENSIONS)}"
+        )
+    return rank_order(embeds.audio, embeds.text, labels)
 
 
 def _sha256(paths: Sequence[Path]) -> str:
@@ -174,4 +161,4 @@ def _sha256(paths: Sequence[Path]) -> str:
 def _made_from(path: Path) -> str | None:
     if not path.is_file():
         return None
-    return (pq.read_schema(path).metadata or {}).get(_MADE_FROM, b"").decode()
+    return (pq.read_schema(path).metadata or {}).get(MADE_FROM, b"").decode()

@@ -3,12 +3,16 @@
 import json
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 import study
+from raclap.data.manifest import read_manifest, write_manifest
+from raclap.retrieval.relevance import DIRECTIONS
 from raclap.study import running
 from raclap.study.plan import Job
 
@@ -35,6 +39,32 @@ def plan_file(tmp_path, recipe_file, corpora) -> Path:
     path = tmp_path / "tones.yaml"
     path.write_text(yaml.safe_dump(plan, sort_keys=False))
     return path
+
+
+@pytest.fixture
+def emotional_plan(plan_file, corpora, tmp_path) -> Path:
+    """The same plan with values of valence and arousal on one corpus, a protocol, and runs tested on a part."""
+    rows = read_manifest(corpora["small"])
+    places = {"low": -0.5, "normal": 0.0, "high": 0.5}
+    moved = [replace(row, valence=places[row.emotion], arousal=float(row.style_key.endswith("loud"))) for row in rows]
+    write_manifest(tmp_path / "small.parquet", moved, rows.audio_root)
+    (tmp_path / "pitch.yaml").write_text(
+        "{column: pitch, templates: ['a {} voice'], classes: {low: [low], normal: [normal], high: [high]}}"
+    )
+    plan = yaml.safe_load(plan_file.read_text())
+    claim = {"better": "tuned", "worse": "base", "source": "a hope"}
+    plan["corpora"]["small"] = str(tmp_path / "small.parquet")
+    plan["runs"]["tuned"]["tests"] = ["small"]
+    plan |= {
+        "ordinality": ["small"],
+        "protocols": {"pitch": {"corpus": "small", "file": "pitch.yaml"}},
+        "claims": [
+            {**claim, "title": "Order", "corpora": ["small"], "metric": "tau"},
+            {**claim, "title": "Pitch", "metric": "macro_F1 pitch"},
+        ],
+    }
+    plan_file.write_text(yaml.safe_dump(plan, sort_keys=False))
+    return plan_file
 
 
 @pytest.fixture
@@ -86,6 +116,26 @@ def test_a_study_is_run_once_and_its_page_is_written(run_study, tmp_path, capfd)
     assert run_study() == []
     assert values.stat().st_mtime_ns == written
     assert "\n\nTones are tones.\n\n" in (tmp_path / "docs" / "tones.md").read_text()
+
+
+def test_order_and_protocols_are_measured_where_the_plan_asks(run_study, emotional_plan, tmp_path):
+    assert run_study() == ["seed0/base", "seed0/tuned"]
+    record = json.loads((tmp_path / "runs" / "study.json").read_text())
+    assert set(record["results"]["tuned"]) == {"small"} and set(record["results"]["base"]) == {"small", "medium"}
+    order, pitch = record["claims"]
+    taus = [record["ordinality"][run]["small"] for run in ("tuned", "base")]
+    means = [np.mean([found[d]["tau"]["value"] for d in DIRECTIONS]) for found in taus]
+    assert order["difference"]["value"] == pytest.approx(means[0] - means[1])
+    f1 = [record["classified"][run]["pitch"]["macro_F1"]["value"] for run in ("tuned", "base")]
+    assert pitch["difference"]["value"] == pytest.approx(f1[0] - f1[1])
+    assert pitch["corpora"] == ["small"] and record["protocols"]["pitch"]["clips"] == 12
+    for run in ("tuned", "base"):
+        measured = record["classified"][run]["pitch"]
+        assert measured["macro_F1"]["value"] == pytest.approx(np.mean(list(measured["class_f1"].values())))
+    page = (tmp_path / "docs" / "tones.md").read_text()
+    assert "### Order of valence and arousal on small" in page and "### Zero-shot classification: pitch" in page
+    medium = page.split("### Recall on medium")[1].split("###")[0]
+    assert "| Base |" in medium and "Base, tuned" not in medium
 
 
 def test_a_page_without_any_run_says_so(run_study, tmp_path):

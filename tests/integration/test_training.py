@@ -149,6 +149,11 @@ def test_bf16_and_length_micro_batches_and_trained_text_run(tmp_path, recipe_fil
         (settings("training.batchsize=3"), "key 'training.batchsize': unknown key; did you mean 'batch_size'?"),
         (settings("training.batch_size=99"), "training.batch_size 99 asks for 33 pairs of 'small'"),
         (settings("data.corpora.0.manifest=gone.parquet"), "gone.parquet: no such manifest"),
+        (settings("data.class_balance={groups: [pitches]}"), "or an attribute 'pitches'; there are the tag groups"),
+        (
+            settings("data.class_balance={groups: [pitch], rare_share: 0.4, rare_per_batch: 13}"),
+            "rare_per_batch asks for 13 clips with a rare tag in every batch of 12, but 12 fit into its shares",
+        ),
         (settings("model.text.pretrained=package:not_there/model"), "the package 'not_there' is not installed"),
         (settings("model.text.sha256=abc"), "SHA-256 is"),
         (settings("model.text.pretrained=/nowhere"), "model.text.pretrained /nowhere: cannot be loaded"),

@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,8 @@ from modeling_raclap import (
 from raclap import cli
 from raclap.corpora.options import OPTIONS
 from raclap.corpora.preparation import READERS
-from raclap.data.manifest import read_manifest
+from raclap.data.manifest import read_manifest, write_manifest
+from raclap.hub.clap_catalogue import PUBLISHED_CLAPS
 from raclap.hub.export import export
 from raclap.hub.speaker_weights import PUBLISHED_ENCODERS
 
@@ -154,6 +157,23 @@ def test_convert_writes_a_tower_and_says_how_to_use_it(tmp_path, monkeypatch, ca
     assert capsys.readouterr().err == f"error: {tmp_path / 'tower'}: exists; name a folder that is to be made\n"
 
 
+@pytest.mark.parametrize("kind", sorted(PUBLISHED_CLAPS))
+def test_convert_of_a_model_teaches_and_names_a_mistake(kind, tmp_path, monkeypatch, capsys):
+    assert set(cli._MODEL_CONVERSIONS) == set(PUBLISHED_CLAPS)
+    assert run(cli.main, monkeypatch, "convert", kind, "--help") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "FILE" in said and ".safetensors" in said and "--tokenizer FOLDER_OR_NAME" in said
+    file, out = str(tmp_path / "weights.pt"), str(tmp_path / "out")
+    assert run(cli.main, monkeypatch, "convert", kind, file, out) == 2
+    assert capsys.readouterr().err == f"error: {file}: no such file\n"
+    torch.save({"head.weight": torch.zeros(1)}, file)
+    make_tokenizer().save_pretrained(tmp_path / "words")
+    assert run(cli.main, monkeypatch, "convert", kind, file, out, "--tokenizer", str(tmp_path / "words")) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {file}: does not hold the weights of {kind}: ") and said.count("\n") == 1
+    assert said.endswith("; 1 surplus: head.weight\n") and not (tmp_path / "out").exists()
+
+
 def test_convert_teaches_and_names_a_mistake(tmp_path, monkeypatch, capsys):
     assert set(cli._CONVERSIONS) == set(PUBLISHED_ENCODERS)
     for kind in PUBLISHED_ENCODERS:
@@ -197,6 +217,47 @@ def test_evaluation_writes_the_contract(model_folder, corpora, tmp_path, monkeyp
     assert figure.stat().st_size > 10_000
     assert "R@10" in capsys.readouterr().out
     assert "style ceiling" in (tmp_path / "results.txt").read_text()
+
+
+def with_valence(manifest: Path, folder: Path, valence: Sequence[float]) -> Path:
+    """The same corpus with these valences in turn, and the arousal of every second row."""
+    folder.mkdir()
+    rows = read_manifest(manifest)
+    pairs = [
+        replace(pair, valence=valence[row % len(valence)], arousal=row / 7 if row % 2 else None)
+        for row, pair in enumerate(rows)
+    ]
+    write_manifest(folder / "manifest.parquet", pairs, rows.audio_root)
+    return folder / "manifest.parquet"
+
+
+def test_evaluation_measures_the_order_of_valence_and_arousal(model_folder, corpora, tmp_path, monkeypatch, capsys):
+    manifest = with_valence(corpora["small"], tmp_path / "moods", [1.0, 2.0, 4.0])
+    words = ["--model", f"one={model_folder}", "--model", f"two={model_folder}", "--manifest", f"moods={manifest}"]
+    words += ["--manifest", f"plain={corpora['small']}", "--resamples", 50]
+    assert evaluate(monkeypatch, *words, "--output", tmp_path / "a.json", "--table", tmp_path / "a.txt") == 0
+    assert "τ valence" in capsys.readouterr().out and "τ arousal" in (tmp_path / "a.txt").read_text()
+    results = json.loads((tmp_path / "a.json").read_text())
+    order = results["one"]["moods"].pop("ordinality")
+    assert results["one"]["moods"] == results["one"]["plain"]
+    assert order["samples"]["tau_valence"] == {"unlabelled": 0, "rows": 12}
+    assert order["samples"]["tau_arousal"] == {"unlabelled": 6, "rows": 6}
+    assert {*order["audio_to_text"]} == {*order["text_to_audio"]} == {"tau_valence", "tau_arousal"}
+    intervals = json.loads((tmp_path / "a.intervals.json").read_text())
+    entry = intervals["results"]["one"]["moods"]["ordinality"]["text_to_audio"]["tau_arousal"]
+    assert entry["low"] <= entry["value"] <= entry["high"]
+    assert entry["value"] == pytest.approx(order["text_to_audio"]["tau_arousal"])
+    compared = [each for each in intervals["comparisons"] if each["metric"] == "tau_valence"]
+    assert [(each["corpus"], each["difference"]) for each in compared] == [("moods", 0), ("moods", 0)]
+    assert evaluate(monkeypatch, *words, "--order-rows", 0, "--output", tmp_path / "b.json") == 0
+    assert json.loads((tmp_path / "b.json").read_text()) == results | {"two": results["one"]}
+    assert "τ valence" not in capsys.readouterr().out
+
+
+def test_evaluation_refuses_an_order_of_one_value(model_folder, corpora, tmp_path, monkeypatch, capsys):
+    manifest = with_valence(corpora["small"], tmp_path / "flat", [3.0])
+    assert evaluate(monkeypatch, "--model", model_folder, "--manifest", manifest) == 2
+    assert f"{manifest}: column 'valence': no order to measure: rows with a value: 12, " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from raclap.errors import RaClapError
-from raclap.retrieval.metrics import CEILINGS, METRICS, rank_pairs, summarise
+from raclap.retrieval.metrics import CEILINGS, METRICS, EmbeddingError, rank_pairs, rank_scores, summarise
 from raclap.retrieval.relevance import DIRECTIONS, StyleRelevance
 
 PITCHES, SPEEDS, SEXES = ("low", "middle", "high"), ("slow", "fast"), ("f", "m")
@@ -255,3 +255,31 @@ def test_settings_of_torch_are_given_back():
         assert torch.get_num_threads() == threads
     finally:
         torch.set_float32_matmul_precision(former)
+
+
+@pytest.mark.parametrize("C", [4, 10, 11, 40])
+def test_given_scores_are_ranked_by_the_definitions(C):
+    Q = 25
+    generator = torch.Generator().manual_seed(C)
+    scores = torch.randint(0, 6, (Q, C), generator=generator).double()
+    relevant = torch.rand(Q, C, generator=generator) < 0.2
+    relevant[torch.arange(Q), torch.randint(C, (Q,), generator=generator)] = True
+    found = rank_scores(scores, relevant)
+    # The oracle's own ranks are those of a paired item; what is relevant to the query is all that is asked here.
+    expected = [naive([row], [gains])[0] for row, gains in zip(scores.tolist(), relevant.int().tolist(), strict=True)]
+    assert found.values("median_rank").tolist() == [each["style_rank"] for each in expected]
+    assert found.values("style_mAP@10") == pytest.approx([100 * each["style_AP"] for each in expected])
+    assert found.values("nDCG@10") == pytest.approx([100 * each["nDCG"] for each in expected])
+
+
+@pytest.mark.parametrize(
+    ("scores", "relevant", "message"),
+    [
+        ([[1.0, 2.0]], [[True]], r"similarities of shape \(1, 2\), relevance of \(1, 1\)"),
+        ([[1.0, 2.0], [math.nan, 1.0]], [[True, False]] * 2, "query 1 has a similarity that is not finite"),
+        ([[1.0, 2.0]], [[False, False]], "query 0 has no relevant candidate"),
+    ],
+)
+def test_scores_that_cannot_be_ranked_are_refused(scores, relevant, message):
+    with pytest.raises(EmbeddingError, match=message):
+        rank_scores(torch.tensor(scores), torch.tensor(relevant))

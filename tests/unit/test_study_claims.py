@@ -7,9 +7,10 @@ import pytest
 
 from raclap.retrieval.relevance import DIRECTIONS
 from raclap.retrieval.statistics import Interval
-from raclap.study.claims import judge, verdict_on
+from raclap.study.claims import judge, judge_protocols, verdict_on
+from raclap.study.classified import ProtocolValues
 from raclap.study.plan import Claim
-from raclap.study.results import ResultsError, TestValues
+from raclap.study.values import ResultsError, TestValues
 
 SPEAKERS = [f"s{row % 8}" for row in range(48)]
 
@@ -20,6 +21,16 @@ def model(level: float, seed: int, rows: int = 48) -> TestValues:
     noise = np.random.default_rng([1, seed]).normal(0, 1, (2, rows))
     columns = {f"{direction} nDCG@10": level + hard + noise[k] for k, direction in enumerate(DIRECTIONS)}
     return TestValues([f"p{row}" for row in range(rows)], SPEAKERS[:rows], columns)
+
+
+def classifier(right: float, seed: int, rows: int = 96) -> ProtocolValues:
+    """Two classes, taken for what they are with a probability."""
+    rng = np.random.default_rng([2, seed])
+    labels = ["old" if row % 3 else "young" for row in range(rows)]
+    wrong = {"old": "young", "young": "old"}
+    guesses = [label if rng.random() < right else wrong[label] for label in labels]
+    ids, speakers = [f"p{row}" for row in range(rows)], [f"s{row % 8}" for row in range(rows)]
+    return ProtocolValues(ids, speakers, labels, guesses, ("young", "old"))
 
 
 def claim(*corpora: str) -> Claim:
@@ -82,3 +93,25 @@ def test_seeds_that_disagree_leave_a_claim_undecided():
 def test_runs_tested_on_other_rows_are_not_compared():
     with pytest.raises(ResultsError, match="other rows"):
         judge(claim("small"), [{"small": model(50, 0)}], [{"small": model(50, 0, rows=40)}], 1.0, 100)
+
+
+def test_a_claim_on_protocols_is_pooled_over_them():
+    stated = Claim(title="t", better="a", worse="b", metric="UAR age sex", source="s")
+    better = [{"age": classifier(0.9, seed), "sex": classifier(0.8, 10 + seed)} for seed in range(3)]
+    worse = [{"age": classifier(0.6, 20 + seed), "sex": classifier(0.6, 30 + seed)} for seed in range(3)]
+    found = judge_protocols(stated, better, worse, margin=1.0, resamples=1000)
+    assert json.loads(json.dumps(found)) == found
+    assert (found["verdict"], found["reading"]) == ("seen", "better")
+    assert [cell["protocol"] for cell in found["cells"]] == ["age", "sex"]
+    for cell in found["cells"]:
+        assert cell["better"] - cell["worse"] == pytest.approx(cell["difference"]["value"])
+    assert found["difference"]["value"] == pytest.approx(np.mean([c["difference"]["value"] for c in found["cells"]]))
+    assert found["difference"]["value"] == pytest.approx(np.mean(found["per_seed"])) and len(found["per_seed"]) == 3
+    turned = judge_protocols(stated, worse, better, margin=1.0, resamples=1000)
+    assert turned["reading"] == "the opposite: worse"
+
+
+def test_runs_that_classified_other_clips_are_not_compared():
+    stated = Claim(title="t", better="a", worse="b", metric="UAR age", source="s")
+    with pytest.raises(ResultsError, match="other clips"):
+        judge_protocols(stated, [{"age": classifier(1, 0)}], [{"age": classifier(1, 0, rows=60)}], 1.0, 100)

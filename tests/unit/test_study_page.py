@@ -54,6 +54,9 @@ def record() -> dict[str, Any]:
             "never": about("Never", (), (0, 1), group="more"),
         },
         "results": {"base": results, "tuned": results},
+        "ordinality": {},
+        "protocols": {},
+        "classified": {},
         "claims": [
             {
                 **stated, "title": "Tuning helps", "seeds": [0], "verdict": "seen", "reading": "better",
@@ -121,6 +124,69 @@ def test_runs_are_described(record):
     page = render_page(record, "c.png", "r.png")
     assert "| Base \\| plain | small |  |  | 128 |" in page
     assert "| Base → tuned | small, large | by size | Base \\| plain | 128 | 96 | 3 of 4 | 12 s |" in page
+
+
+@pytest.fixture
+def richer(record) -> dict[str, Any]:
+    """With the order of emotions, a protocol, a claim on each, and a run that is not tested on everything."""
+    record["results"]["tuned"] = {"small": record["results"]["tuned"]["small"]}
+    order = {d: {tau: interval(12.0) for tau in ("tau_valence", "tau_arousal", "tau")} for d in DIRECTIONS}
+    gaps = {"modality_gap": [0.5, 0.7], "mmd": [0.25]}
+    record["ordinality"] = {"base": {"large": {**order, **gaps}}}
+    record["protocols"] = {
+        "age": {"corpus": "small", "file": "age.yaml", "about": "", "classes": ["young", "old"], "clips": 1200,
+                "left_out": 3},
+        "sex": {"corpus": "small", "file": "sex.yaml", "about": "", "classes": ["f", "m"], "clips": None,
+                "left_out": None},
+    }  # fmt: skip
+    measures = {name: interval(40.0) for name in ("accuracy", "UAR", "macro_F1")}
+    record["classified"] = {"base": {"age": {**measures, "class_f1": {"young": 33.25, "old": None}}}}
+    cell = {"protocol": "age", "better": 52.0, "worse": 50.0, "difference": interval(2.0, p=0.01)}
+    first = record["claims"][0]
+    record["claims"] += [
+        {**first, "title": "Ages", "metric": "UAR age", "cells": [cell]},
+        {**first, "title": "Order", "metric": "tau"},
+    ]
+    return record
+
+
+def test_order_and_protocols_have_their_tables(richer):
+    page = render_page(richer, "c.png", "r.png")
+    order = page.split("### Order of valence and arousal on large")[1].split("###")[0]
+    assert (
+        "| Base \\| plain | 12.0 ±1.5 | 12.0 ±1.5 | 12.0 ±1.5 | 12.0 ±1.5 | 0.600 (0.500 to 0.700) | 0.250 |" in order
+    )
+    assert "valence and arousal on small" not in page
+    age = page.split("### Zero-shot classification: age")[1].split("###")[0]
+    assert "1,200 test clips of small, 2 classes; chance has a UAR of 50.0." in age
+    assert "| run | accuracy | UAR | macro_F1 | F1 young | F1 old |" in age
+    assert "| Base \\| plain | 40.0 ±1.5 | 40.0 ±1.5 | 40.0 ±1.5 | 33.2 |  |" in age
+    assert "classification: sex" not in page
+    assert "| age | small | young, old | 1,200 | 3 | `age.yaml` |" in page and "| sex | small | f, m |  |  |" in page
+
+
+def test_claims_on_order_and_protocols_are_told_apart(richer):
+    page = render_page(richer, "c.png", "r.png")
+    assert "| Ages | **seen** | +2.0 [+0.5, +3.5] UAR age | small | 1 | Table 9 |" in page
+    detail = page.split("### Ages")[1].split("###")[0]
+    assert "| protocol | Base → tuned | Base \\| plain | difference |" in detail
+    assert "| age | 52.0 | 50.0 | +2.0 [+0.5, +3.5] |" in detail
+    assert "Points of τ are hundredths" in page and "averaged over the protocols named" in page
+    assert "summed over the drawn speakers" in page
+
+
+def test_a_run_is_only_in_the_tables_of_what_it_is_tested_on(richer):
+    page = render_page(richer, "c.png", "r.png")
+    large = page.split("### Recall on large")[1].split("###")[0]
+    assert "Base \\| plain" in large and "Base → tuned" not in large
+    gains = page.split("### nDCG@10")[1].split("###")[0]
+    assert "| Base → tuned | 1 | 50.0 ±1.5 | 50.0 ±1.5 |  |  |" in gains
+
+
+@pytest.mark.parametrize("draw", [save_claims, save_runs])
+def test_pictures_have_room_for_protocols_and_gaps(richer, tmp_path, draw):
+    draw(richer, tmp_path / "picture.png")
+    assert imread(tmp_path / "picture.png").shape[1] > 1000
 
 
 def test_one_seed_alone_is_said_to_say_little(record):

@@ -5,14 +5,18 @@ from pathlib import Path
 import pytest
 import yaml
 
+from raclap.errors import RecipeError
 from raclap.study.plan import Job, Plan, PlanError, read_plan
 
 CLAIM = {"title": "better", "better": "ps", "worse": "base", "corpora": ["small"], "source": "us"}
+TWO = {"small": "small.parquet", "large": "large.parquet"}
 PAPER = {"source": "them", "corpora": {"small": "Small"}}
 
 
 def write_plan(folder: Path, **changes) -> Path:
     (folder / "base.yaml").touch()
+    (folder / "age.yaml").write_text("{column: age, classes: {young: [young], old: [old]}}")
+    (folder / "trained.yaml").write_text("{split: train, column: age, classes: {young: [young], old: [old]}}")
     values = {
         "output": str(folder / "runs"),
         "seeds": [0, 1],
@@ -28,6 +32,9 @@ def write_plan(folder: Path, **changes) -> Path:
 def runs(**more) -> dict[str, dict]:
     """Runs by name with their keys beside title and recipe."""
     return {name: {"title": name, "recipe": "base.yaml", **keys} for name, keys in more.items()}
+
+
+AGE = {"age": {"corpus": "small", "file": "age.yaml"}}
 
 
 def names(plan: Plan, *args) -> list[str]:
@@ -99,6 +106,30 @@ def test_chosen_runs_bring_what_they_need(tmp_path):
         ({"claims": [{**CLAIM, "corpora": ["large"]}]}, "key 'claims.0.corpora': there is no corpus 'large'"),
         ({"claims": [{**CLAIM, "metric": "median_rank"}]}, "key 'claims.0.metric': 'median_rank' is not among R@1"),
         ({"claims": [{**CLAIM, "corpora": []}]}, "key 'claims.0.corpora'"),
+        ({"claims": [{**CLAIM, "metric": ""}]}, "key 'claims.0.metric': '' is not among"),
+        ({"claims": [{**CLAIM, "metric": "UAR"}]}, "key 'claims.0.metric': 'UAR' is not among .*UAR PROTOCOL"),
+        ({"claims": [{**CLAIM, "metric": "UAR age"}]}, "key 'claims.0.metric': there is no protocol 'age'; .* none"),
+        ({"claims": [{**CLAIM, "metric": "UAR age"}], "protocols": AGE}, "key 'claims.0.corpora': .*give none"),
+        ({"claims": [{**CLAIM, "metric": "tau"}]}, "key 'claims.0.corpora': there is no corpus under 'ordinality'"),
+        ({"ordinality": ["large"]}, "key 'ordinality': there is no corpus 'large'"),
+        ({"protocols": {"age": {"corpus": "large", "file": "age.yaml"}}}, "key 'protocols.age.corpus': there is no"),
+        ({"protocols": {"age": {"corpus": "small", "file": "absent.yaml"}}}, "key 'protocols.age.file': .*absent"),
+        ({"protocols": {"age": {"corpus": "small", "file": "trained.yaml"}}}, "is for the split 'train'"),
+        ({"protocols": {"a b": {"corpus": "small", "file": "age.yaml"}}}, "key 'protocols.a b"),
+        ({"runs": runs(base={"tests": ["large"]}, ps={})}, "key 'runs.base.tests': there is no corpus 'large'"),
+        ({"runs": runs(base={"tests": []}, ps={})}, "key 'runs.base.tests'"),
+        (
+            {"corpora": TWO, "runs": runs(base={"tests": ["large"]}, ps={}), "claims": [CLAIM]},
+            "key 'claims.0': there is no corpus among the tests of 'base' 'small'; there are large",
+        ),
+        (
+            {
+                "corpora": TWO,
+                "protocols": {**AGE, "other": {"corpus": "large", "file": "age.yaml"}},
+                "claims": [{**CLAIM, "corpora": [], "metric": "UAR age other"}],
+            },
+            "key 'claims.0.metric': the protocols are of several corpora: small, large",
+        ),
         ({"paper": {**PAPER, "recalls": {"ps": {"large": [1] * 6}}}}, "key 'paper.recalls.ps': there is no corpus"),
         ({"paper": {**PAPER, "recalls": {"ps": {"small": [1] * 5}}}}, "key 'paper.recalls.ps.small"),
     ],
@@ -108,6 +139,30 @@ def test_mistakes_are_named_with_file_and_key(tmp_path, changes, message):
     with pytest.raises(PlanError, match=message) as caught:
         read_plan(path)
     assert str(path) in str(caught.value)
+
+
+def test_what_runs_are_tested_on_and_claims_are_about(tmp_path):
+    path = write_plan(
+        tmp_path,
+        corpora=TWO,
+        ordinality=["large"],
+        protocols=AGE,
+        runs=runs(base={}, ps={"tests": ["small"]}),
+        claims=[{**CLAIM, "corpora": [], "metric": "macro_F1 age"}, {**CLAIM, "metric": "R@10"}],
+    )
+    plan = read_plan(path)
+    assert plan.tests_of("base") == ("small", "large") and plan.tests_of("ps") == ("small",)
+    assert plan.protocols_of("ps") == ("age",) and plan.protocols["age"].file == tmp_path / "age.yaml"
+    assert [claim.measure for claim in plan.claims] == ["macro_F1", "R@10"]
+    assert [claim.protocols for claim in plan.claims] == [("age",), ()]
+    assert [plan.corpora_of(claim) for claim in plan.claims] == [("small",), ("small",)]
+
+
+def test_protocol_files_are_checked_with_the_plan(tmp_path):
+    path = write_plan(tmp_path, protocols=AGE)
+    (tmp_path / "age.yaml").write_text("{column: age, classes: {old: [old]}}")
+    with pytest.raises(RecipeError, match=r"age.yaml: 'classes' must hold at least two"):
+        read_plan(path)
 
 
 def test_files_that_are_no_plans_are_refused(tmp_path):
@@ -121,7 +176,8 @@ def test_files_that_are_no_plans_are_refused(tmp_path):
         read_plan(tmp_path / "broken.yaml")
 
 
-def test_the_plan_of_this_repository_is_good():
-    plan = read_plan(Path(__file__).parents[2] / "configuration" / "demo" / "study.yaml")
+@pytest.mark.parametrize("name", ["study", "siblings"])
+def test_the_plans_of_this_repository_are_good(name):
+    plan = read_plan(Path(__file__).parents[2] / "configuration" / "demo" / f"{name}.yaml")
     assert {job.run for job in plan.jobs()} == set(plan.runs)
     assert {claim.better for claim in plan.claims} <= set(plan.runs)
