@@ -22,7 +22,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from raclap.console import exits_cleanly, named
+from raclap.console import exits_cleanly, named, positive
 
 
 def read_command_line() -> argparse.Namespace:
@@ -44,7 +44,7 @@ def read_command_line() -> argparse.Namespace:
     parser.add_argument("--page", type=Path, help="Markdown page of the results, with what it takes to repeat them")
     parser.add_argument("--audio-root", type=Path, help="where the audio lies, if not where the manifests say")
     parser.add_argument("--skip-bad", action="store_true", help="leave bad recordings out, and count them")
-    parser.add_argument("--resamples", type=int, default=2000, help="bootstrap resamples")
+    parser.add_argument("--resamples", type=positive, default=2000, help="bootstrap resamples")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     arguments = parser.parse_args()
     if not arguments.task and not arguments.column:

@@ -13,7 +13,7 @@ accelerate launch evaluate_retrieval.py ...
 import argparse
 from pathlib import Path
 
-from raclap.console import exits_cleanly, named
+from raclap.console import exits_cleanly, named, positive
 
 
 def read_command_line() -> argparse.Namespace:
@@ -32,7 +32,7 @@ def read_command_line() -> argparse.Namespace:
     parser.add_argument("--table", type=Path, help="text file for the printed table, with machine and date")
     parser.add_argument("--audio-root", type=Path, help="where the audio lies, if not where the manifests say")
     parser.add_argument("--skip-bad", action="store_true", help="leave bad recordings out, and count them")
-    parser.add_argument("--resamples", type=int, default=2000, help="bootstrap resamples")
+    parser.add_argument("--resamples", type=positive, default=2000, help="bootstrap resamples")
     parser.add_argument("--order-rows", type=int, default=2000, metavar="N",
                         help="measure the order of valence and arousal on at most N rows; 0: not at all")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap, and of the rows for the order")
@@ -57,6 +57,7 @@ def main() -> None:
     from raclap.processes import join_processes
     from raclap.provenance import versions
     from raclap.retrieval.evaluation import evaluate
+    from raclap.retrieval.ordinality import OrderError
     from raclap.retrieval.reporting import intervals_json, order_table, results_json, results_table, save_figure
 
     disable_progress_bar()
@@ -75,8 +76,8 @@ def main() -> None:
             )
             if corpus.skipped and state.is_main_process:
                 print(f"left out {len(corpus.skipped)} bad recordings, first: {corpus.skipped[0].reason}")
-            evaluations.append(
-                evaluate(
+            try:
+                evaluation = evaluate(
                     model.to(state.device),
                     processor,
                     corpus,
@@ -86,7 +87,9 @@ def main() -> None:
                     seed=arguments.seed,
                     order_rows=arguments.order_rows,
                 )
-            )
+            except OrderError as error:
+                raise OrderError(f"{error}; with --order-rows 0 none is measured") from error
+            evaluations.append(evaluation)
 
     if not state.is_main_process:
         return

@@ -1,5 +1,6 @@
 """How the scripts speak to their user: errors that can be mended come without a traceback."""
 
+import argparse
 import functools
 import sys
 from collections.abc import Callable
@@ -29,6 +30,14 @@ def named(argument: str, default: str = "") -> tuple[str, Path]:
     """`NAME=PATH` of a command line as a name and a path; a bare path takes the default name."""
     name, equals, path = argument.rpartition("=")
     return (name if equals else default), Path(path)
+
+
+def positive(text: str) -> int:
+    """A whole number above 0, as the type of an argument."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
 
 
 def _own_words(error: RaClapError) -> str:

@@ -509,7 +509,8 @@ def dump_recipe(recipe: Recipe, with_paths: bool = True) -> str:
 
     Args:
         recipe: to write.
-        with_paths: also where this machine keeps corpora and models; without, the text can be published.
+        with_paths: also where this machine keeps corpora, models and other files; without, the text can be
+            published.
     """
     places = None
     if not with_paths:
@@ -517,6 +518,7 @@ def dump_recipe(recipe: Recipe, with_paths: bool = True) -> str:
         sounds = {"waveform": {"__all__": {"sounds"}}}
         places = {
             "data": {**corpora, "cache": True}, "model": {"init_from"}, "teacher": {"folders"}, "augmentation": sounds,
+            "objective": {"classification": {"templates"}}, "evaluation": {"zero_shot"},
         }  # fmt: skip
     return yaml.safe_dump(recipe.model_dump(mode="json", exclude=places), sort_keys=False, allow_unicode=True)
 

@@ -1,6 +1,9 @@
 """Small worlds for tests: a tone corpus whose captions are true, and tiny encoders built in code."""
 
 import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before the library that reads it once is imported
+
 import signal
 import socket
 import subprocess
@@ -22,7 +25,6 @@ from raclap.hub.export import export
 from raclap.recipe import read_recipe
 from raclap.training.towers import build_model
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
 
 RATE = 16_000

@@ -265,19 +265,6 @@ class Manifest:
         """The sentences of each row, in row order."""
         return [[caption["text"] for caption in captions] for captions in self.column("captions")]
 
-    def labels(self, name: str) -> list[str]:
-        """One label a row, from a column or, where there is no such column, from the attributes.
-
-        Raises:
-            ManifestError: a row has no such label; the message names it.
-        """
-        is_column = name in SCHEMA.names
-        values = self.column(name) if is_column else [pair.attributes.get(name) for pair in self]
-        if None in values:
-            row = values.index(None)
-            raise ManifestError(f"{self.path}: row {self[row].pair_id}: no label '{name}'")
-        return [str(value) for value in values]
-
     def split(self, name: str) -> "Manifest":
         """Rows of one split; may be empty."""
         return self._with(self._rows.where("split", name))

@@ -52,16 +52,6 @@ def test_selections(tmp_path):
     assert [p.pair_id for p in manifest.rows([2, 0])] == ["c", "a"]
 
 
-def test_labels_come_from_columns_and_attributes(tmp_path):
-    path = tmp_path / "m.parquet"
-    write_manifest(path, [FULL, pair(emotion="angry")], tmp_path)
-    manifest = read_manifest(path)
-    assert manifest.labels("emotion") == ["sad", "angry"]
-    assert manifest.rows([0]).labels("pitch") == ["low"]
-    with pytest.raises(ManifestError, match="row a: no label 'pitch'"):
-        manifest.labels("pitch")
-
-
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

@@ -293,3 +293,12 @@ def test_help_names_every_key():
     text = describe_keys()
     for key in ("training.batch_size", "model.speech.pretrained", "data.corpora.manifest", "optimizer.betas"):
         assert key in text
+
+
+def test_a_published_recipe_names_no_file_of_this_machine(minimal):
+    settings = [
+        "objective.classification={groups: [emotion], templates: /mine/t.yaml}",
+        "evaluation.zero_shot=/mine/p.yaml",
+    ]
+    published = dump_recipe(read_recipe(minimal, settings), with_paths=False)
+    assert "/mine" not in published and "emotion" in published
