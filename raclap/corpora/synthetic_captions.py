@@ -111,9 +111,6 @@ _PARTS = {
     },
 }
 
-# Go on from what was said of the manner of speaking before.
-_ADDING = ("at the same time, ", "meanwhile, ", "what is more, ")
-
 TEMPLATES: dict[str, dict[str, tuple[str, ...]]] = {
     corpus: {
         split: tuple(opening + body for opening in openings for body in bodies)
@@ -123,18 +120,27 @@ TEMPLATES: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 
-def _shorter(split: str) -> tuple[tuple[str, ...], ...]:
-    """Templates of craft_like by their number of slots for the manner of speaking: none, one, two."""
-    openings, endings = _PARTS["craft_like"][split]
-    whole = [opening.removesuffix(". ") for opening in openings]
-    bare = [re.sub(r",? {phrases}", "", opening) for opening in whole]
-    endings = [ending for ending in endings if not ending.startswith(_ADDING)]
-    apart = [f"{opening}. {ending}" for opening in bare for ending in endings]
-    return tuple(bare), (*whole, *apart), TEMPLATES["craft_like"][split]
-
-
-# Split -> number of slots for the manner of speaking -> templates that quote what is said.
-QUOTING = {split: _shorter(split) for split in TEMPLATES["craft_like"]}
+# Split -> templates that say nothing of the manner of speaking, and those with one slot for it.
+PLAIN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "train": (
+        (
+            "{who} is speaking",
+            "this is the voice of {who}",
+            "one hears {who}",
+            "the speaker is {who}",
+            "{who} talks in this sample",
+        ),
+        TEMPLATES["textrol_like"]["train"],
+    ),
+    "validation": (
+        ("{who} can be heard", "the clip has the voice of {who}", "it is {who} who speaks"),
+        TEMPLATES["textrol_like"]["validation"],
+    ),
+    "test": (
+        ("{who} says something", "the recording is of {who}", "we listen to {who}"),
+        TEMPLATES["textrol_like"]["test"],
+    ),
+}
 
 
 def describe(

@@ -9,8 +9,9 @@ ParaSpeechCLAP (Diwan et al., 2026, arXiv 2603.28737).
 - `craft_like_composed`: one or two of each kind.
 - `craft_like_rare`: captions as they were; training rows are thinned until some values are rare.
 
-Captions quote what is said, as those of the corpus do. Tags are written with their group, `intrinsic:old`, and in
-words that say by themselves what is meant; a value that nobody would remark on is no tag.
+Captions that name attributes of a kind are plain: they do not quote what is said, as those of the corpus do, since a
+model that can find the quoted words need not hear the style. Tags are written with their group, `intrinsic:old`, and
+in words that say by themselves what is meant; a value that nobody would remark on is no tag.
 """
 
 import hashlib
@@ -21,12 +22,12 @@ from pathlib import Path
 from random import Random
 
 from raclap.corpora.synthetic import SPECS, random_named, read_record
-from raclap.corpora.synthetic_captions import ATTRIBUTES, QUOTING, describe
+from raclap.corpora.synthetic_captions import ATTRIBUTES, PLAIN, describe
 from raclap.data.manifest import Caption, Manifest, Pair, read_manifest, write_manifest
 from raclap.errors import RaClapError
 from raclap.files import replacing_folder, write_json
 
-VERSION = 1  # of everything that decides what a view contains
+VERSION = 2  # of everything that decides what a view contains
 
 KINDS = {"intrinsic": ("sex", "age", "pitch", "texture"), "situational": ("speed", "volume", "emotion")}
 
@@ -163,10 +164,9 @@ def _caption(view: View, pair: Pair, rng: Random) -> Caption:
     named = set(_some_of(pair, "intrinsic", view.intrinsic, rng))
     named.update(_some_of(pair, "situational", view.situational, rng))
     names = tuple(name for name in ATTRIBUTES if name in named)
-    manner = [name for name in names if name not in ("sex", "age")]
-    template = rng.choice(QUOTING[pair.split][min(len(manner), 2)])
-    quote = pair.transcript.removesuffix(".")
-    return Caption(describe(template, pair.attributes, names, quote=quote, rng=rng), names)
+    speaks_of_manner = any(name not in ("sex", "age") for name in names)
+    template = rng.choice(PLAIN[pair.split][speaks_of_manner])
+    return Caption(describe(template, pair.attributes, names, quote="", rng=rng), names)
 
 
 def _some_of(pair: Pair, kind: str, numbers: tuple[int, int], rng: Random) -> Sequence[str]:

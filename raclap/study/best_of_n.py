@@ -29,7 +29,7 @@ from raclap.corpora.synthetic import (
     speakers_of,
     style_of,
 )
-from raclap.corpora.synthetic_captions import ATTRIBUTES, QUOTING, TEMPLATES, describe
+from raclap.corpora.synthetic_captions import ATTRIBUTES, PLAIN, describe
 from raclap.corpora.synthetic_sentences import draw_sentences
 from raclap.corpora.synthetic_voices import Speaker
 from raclap.data.manifest import Caption, Pair
@@ -274,15 +274,6 @@ def _prompt(setting: Setting, like: Pair, rng: Random) -> Prompt:
     count = min(rng.randint(setting.least, setting.most), len(style))
     named = {manner, *rng.sample(others, count - 1)}
     names = tuple(name for name in ATTRIBUTES if name in named)
-    text = describe(
-        _template(setting.corpus, names, rng), style, names, quote=like.transcript.removesuffix("."), rng=rng
-    )
+    of_manner = PLAIN[_SPLIT][1]
+    text = describe(rng.choice(of_manner), style, names, quote="", rng=rng)
     return Prompt(text, {name: style[name] for name in names}, like.transcript)
-
-
-def _template(corpus: str, names: Sequence[str], rng: Random) -> str:
-    """Of the test split; those that quote have a slot or two for the manner of speaking."""
-    if corpus != "craft_like":
-        return rng.choice(TEMPLATES[corpus][_SPLIT])
-    manner = [name for name in names if name not in _OF_SPEAKER]
-    return rng.choice(QUOTING[_SPLIT][min(len(manner), 2)])

@@ -21,7 +21,7 @@ def render_best_of_n(record: Record) -> str:
             f"Written by `{record['command']}` on {facts['date']} ({facts['machine']}, torch {facts['torch']}, seed "
             f"{setting['seed']}); no figure was typed by hand.",
             f"{setting['prompts']} prompts name {setting['least']} to {setting['most']} attributes of "
-            f"{setting['corpus']} in the words of its test captions, such as: *{record['example']}* Each is spoken "
+            f"{setting['corpus']} in the words of test captions, such as: *{record['example']}* Each is spoken "
             f"{N} times with one sentence, by random voices of the test split with random delivery, and a model "
             f"chooses by the prompt alone. Random choice is an exact expectation; the best possible knows all "
             f"attributes.",

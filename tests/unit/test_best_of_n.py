@@ -28,7 +28,7 @@ def test_takes_are_drawn_without_regard_to_the_prompt(trial):
     for row, prompt in enumerate(trial.prompts):
         takes = trial.takes[10 * row : 10 * row + 10]
         assert {take.pair.transcript for take in takes} == {prompt.transcript}
-        assert prompt.transcript.removesuffix(".") in prompt.text
+        assert prompt.transcript.removesuffix(".") not in prompt.text
         assert 2 <= len(prompt.asked) <= 4 and set(prompt.asked) - {"sex", "age"}
 
 
