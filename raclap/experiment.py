@@ -161,7 +161,7 @@ class _Keeper:
                 export(model, processor, folder, card)
             figures = {} if report.loss is None else {"loss": report.loss, **report.figures}
             line = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
-            print(f"epoch {report.epoch + 1}: {line + ', ' if line else ''}{select} {score:.4g}")
+            print(f"epoch {report.epoch + 1}: {line + ', ' if line else ''}{select} {score:#.4g}")
         self._save(Progress(report.epoch + 1, 0, self._best))
 
     def _calibrate(self, model: RaClapModel, calibrate: Callable[[], Calibration]) -> None:
