@@ -22,7 +22,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from raclap.console import exits_cleanly, named, positive
+from raclap.console import exits_cleanly, named, named_model, positive
 
 
 def read_command_line() -> argparse.Namespace:
@@ -49,18 +49,12 @@ def read_command_line() -> argparse.Namespace:
     arguments = parser.parse_args()
     if not arguments.task and not arguments.column:
         parser.error("nothing to classify: give --task PROTOCOL MANIFEST or --column COLUMN MANIFEST")
-    names = [model_name(given) for given in arguments.model]
+    names = [named_model(given)[0] for given in arguments.model]
     if len(set(names)) < len(names):
         parser.error(f"two models have the same name ({', '.join(names)}); name them, as in --model a=FOLDER")
     if arguments.template and not arguments.column:
         parser.error("--template is for --column; a protocol has its own sentences")
     return arguments
-
-
-def model_name(given: str) -> str:
-    """The name of a model: what stands before the folder, else that of the run that exported it."""
-    name, folder = named(given)
-    return name or folder.resolve().parent.name
 
 
 @exits_cleanly
@@ -95,9 +89,10 @@ def main() -> None:
     )
     evaluations = []
     for given in arguments.model:
-        model, processor = load_model_folder(named(given)[1])
+        name, folder = named_model(given)
+        model, processor = load_model_folder(folder)
         evaluations += evaluate_tasks(
-            model.to(state.device), processor, tasks, model_name(given),
+            model.to(state.device), processor, tasks, name,
             arguments.skip_bad, arguments.resamples, arguments.seed,
         )  # fmt: skip
 

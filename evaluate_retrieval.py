@@ -13,7 +13,7 @@ accelerate launch evaluate_retrieval.py ...
 import argparse
 from pathlib import Path
 
-from raclap.console import exits_cleanly, named, positive
+from raclap.console import exits_cleanly, named, named_model, positive
 
 
 def read_command_line() -> argparse.Namespace:
@@ -64,7 +64,7 @@ def main() -> None:
     state = join_processes()
     evaluations = []
     for given in arguments.model:
-        name, folder = named(given)
+        name, folder = named_model(given)
         model, processor = load_model_folder(folder)
         for manifest in arguments.manifest:
             corpus = read_split(
@@ -81,7 +81,7 @@ def main() -> None:
                     model.to(state.device),
                     processor,
                     corpus,
-                    model_name=name or folder.resolve().parent.name,
+                    model_name=name,
                     corpus_name=named(manifest, default=corpus.manifest[0].corpus)[0],
                     resamples=arguments.resamples,
                     seed=arguments.seed,

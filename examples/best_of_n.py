@@ -13,7 +13,7 @@ import tempfile
 from contextlib import nullcontext
 from pathlib import Path
 
-from raclap.console import exits_cleanly
+from raclap.console import exits_cleanly, named_model
 
 
 def read_command_line() -> argparse.Namespace:
@@ -35,12 +35,6 @@ def read_command_line() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def named(argument: str) -> tuple[str, Path]:
-    """`NAME=FOLDER` as a name and a folder; a bare folder is named after the run that it is of."""
-    name, _, folder = argument.rpartition("=")
-    return name or Path(folder).resolve().parent.name, Path(folder)
-
-
 @exits_cleanly
 def main() -> None:
     """Prompts → takes → scores of every model → JSON and page."""
@@ -57,7 +51,7 @@ def main() -> None:
     from raclap.study.best_of_n import Setting, compare_choices, draw_trial, score_takes, speak_trial
     from raclap.study.best_of_n_page import render_best_of_n
 
-    folders = [named(argument) for argument in arguments.model]
+    folders = [named_model(argument) for argument in arguments.model]
     if len(dict(folders)) < len(folders):
         raise RaClapError("two models have one name; write NAME=FOLDER")
     setting = Setting(arguments.corpus, arguments.prompts, arguments.takes, *arguments.named, arguments.seed)

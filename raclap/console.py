@@ -32,6 +32,12 @@ def named(argument: str, default: str = "") -> tuple[str, Path]:
     return (name if equals else default), Path(path)
 
 
+def named_model(argument: str) -> tuple[str, Path]:
+    """`NAME=FOLDER` of an exported model; a bare folder is named after the run that it is of."""
+    name, folder = named(argument)
+    return name or folder.resolve().parent.name, folder
+
+
 def positive(text: str) -> int:
     """A whole number above 0, as the type of an argument."""
     value = int(text)

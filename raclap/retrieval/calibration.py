@@ -268,8 +268,8 @@ def _cosines(pairs: CalibrationPairs, clips: np.ndarray, captions: np.ndarray) -
 
 def _pool(corpora: Sequence[LabelledCosines]) -> LabelledCosines:
     """All samples; speakers of different corpora are different ones."""
-    firsts = np.cumsum([0, *(int(own.group.max()) + 1 for own in corpora)])
-    groups = [own.group + first for own, first in zip(corpora, firsts, strict=False)]
+    firsts = np.cumsum([0, *(int(own.group.max()) + 1 for own in corpora[:-1])])
+    groups = [own.group + first for own, first in zip(corpora, firsts, strict=True)]
     columns: dict[str, Any] = {
         name: np.concatenate([getattr(own, name) for own in corpora]) for name in ("cosine", "fits", "weight")
     }
