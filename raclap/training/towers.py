@@ -27,6 +27,11 @@ from raclap.recipe import ModelRecipe, TowerRecipe
 _PACKAGE = "package:"
 _WHISPER_RATE = 50  # encoder frames a second
 _STACKED = 2  # log-mel frames that wav2vec2-BERT reads as one
+# Keys of a recipe's model that are fields of its configuration and stay what they were.
+_JOINED = (
+    "projection", "projection_dim", "projection_dropout", "audio_pooling", "text_pooling", "layer_weights",
+    "logit_scale_max",
+)  # fmt: skip
 
 
 def build_model(recipe: ModelRecipe) -> tuple[RaClapModel, RaClapProcessor]:
@@ -51,17 +56,8 @@ def _go_on(recipe: ModelRecipe) -> tuple[RaClapModel, RaClapProcessor]:
     """An exported folder's model, if it is the one that the recipe describes."""
     model, processor = load_model_folder(recipe.init_from)
     config = model.config
-    joined = (
-        "projection",
-        "projection_dim",
-        "projection_dropout",
-        "audio_pooling",
-        "text_pooling",
-        "layer_weights",
-        "logit_scale_max",
-    )
     stated = {
-        "model": ({name: getattr(recipe, name) for name in joined if name in recipe.model_fields_set}, config),
+        "model": ({name: getattr(recipe, name) for name in _JOINED if name in recipe.model_fields_set}, config),
         "model.speech.config": (recipe.speech.config or {}, config.audio_config),
         "model.text.config": (recipe.text.config or {}, config.text_config),
         "model.features": (recipe.features, processor.feature_extractor),
@@ -87,19 +83,9 @@ def _join_towers(recipe: ModelRecipe) -> tuple[RaClapModel, RaClapProcessor]:
         tokenizer = _fitted(AutoTokenizer.from_pretrained(text_source), text)
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelFolderError(f"model.text.pretrained {text_source}: cannot be loaded ({error})") from error
-    joined = (
-        "projection",
-        "projection_dim",
-        "projection_dropout",
-        "audio_pooling",
-        "text_pooling",
-        "layer_weights",
-        "logit_scale_init",
-        "logit_scale_max",
-    )
     try:
         model = RaClapModel.from_speech_text_pretrained(
-            speech, text, **{name: getattr(recipe, name) for name in joined}
+            speech, text, **{name: getattr(recipe, name) for name in (*_JOINED, "logit_scale_init")}
         )
     except ValueError as error:
         raise RecipeError(f"model: {error}") from error
