@@ -23,6 +23,7 @@ from modeling_raclap import (
     ResNet34Model,
 )
 from raclap import cli
+from raclap.cli import convert
 from raclap.corpora.options import OPTIONS
 from raclap.corpora.preparation import READERS
 from raclap.data.manifest import read_manifest, write_manifest
@@ -159,7 +160,7 @@ def test_convert_writes_a_tower_and_says_how_to_use_it(tmp_path, monkeypatch, ca
 
 @pytest.mark.parametrize("kind", sorted(PUBLISHED_CLAPS))
 def test_convert_of_a_model_teaches_and_names_a_mistake(kind, tmp_path, monkeypatch, capsys):
-    assert set(cli._MODEL_CONVERSIONS) == set(PUBLISHED_CLAPS)
+    assert set(convert.MODEL_CONVERSIONS) == set(PUBLISHED_CLAPS)
     assert run(cli.main, monkeypatch, "convert", kind, "--help") == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "FILE" in said and ".safetensors" in said and "--tokenizer FOLDER_OR_NAME" in said
@@ -175,7 +176,7 @@ def test_convert_of_a_model_teaches_and_names_a_mistake(kind, tmp_path, monkeypa
 
 
 def test_convert_teaches_and_names_a_mistake(tmp_path, monkeypatch, capsys):
-    assert set(cli._CONVERSIONS) == set(PUBLISHED_ENCODERS)
+    assert set(convert.CONVERSIONS) == set(PUBLISHED_ENCODERS)
     for kind in PUBLISHED_ENCODERS:
         assert run(cli.main, monkeypatch, "convert", kind, "--help") == 0
         said = " ".join(capsys.readouterr().out.split())

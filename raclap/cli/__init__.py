@@ -1,0 +1,22 @@
+"""The `raclap` command: what the top-level scripts do not do. One file a command."""
+
+import argparse
+
+from raclap.cli.calibrate import add_calibrate
+from raclap.cli.convert import add_convert
+from raclap.cli.prepare import add_prepare
+from raclap.cli.rerank import add_rerank
+from raclap.console import exits_cleanly
+
+_COMMANDS = (add_prepare, add_convert, add_calibrate, add_rerank)
+
+
+@exits_cleanly
+def main() -> None:
+    """Parses the command line and runs the command it names."""
+    parser = argparse.ArgumentParser(prog="raclap", description="Find, tag and judge speech by how it sounds.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for add in _COMMANDS:
+        add(commands)
+    arguments = parser.parse_args()
+    arguments.run(arguments)
