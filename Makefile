@@ -1,5 +1,7 @@
-# make demo   train, evaluate and query a speech-style retrieval model on corpora made here
+# make demo   train, evaluate, query, export and report a speech-style retrieval model on corpora made here
 # make test   run the tests
+# make page   the page in the browser, with the models of the demo
+# make browser  install Chromium for the tests of the pages, where Debian's packages can be had
 # make check  lint, formatting and the direction of imports
 # make bench  side-by-side timings
 # make study  train the runs of a plan, test them, write docs/study.md (hours; goes on where it was stopped)
@@ -18,7 +20,7 @@ export HF_HUB_OFFLINE ?= 1
 DEMO := runs/demo
 CORPORA := prompt_like textrol_like craft_like
 
-.PHONY: demo test check bench study siblings readme clean
+.PHONY: demo test browser page check bench study siblings readme clean
 
 # torch first and by its exact version: a CPU build is enough, and a range could pull in gigabytes of CUDA.
 $(VENV)/.installed: setup.cfg constraints.txt
@@ -38,9 +40,20 @@ demo: $(VENV)/.installed
 	  "a man with a deep voice, talking slowly and very quietly" \
 	  "a loud, fast female speaker" \
 	  "a lady who speaks at a leisurely pace in a high-pitched voice"
+	$(BIN)/raclap export $(DEMO)_ra_clap $(DEMO)_hub --results $(DEMO)/results.intervals.json
+	$(BIN)/raclap report $(DEMO)_ra_clap
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest --numprocesses 2
+
+# Without Chromium the tests of the pages are skipped.
+browser:
+	command -v chromium || { [ "$$(id -u)" = 0 ] && apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium > /dev/null; } || \
+	  echo "no Chromium, and no way to install it: the tests of the pages will be skipped"
+
+page: $(VENV)/.installed
+	$(BIN)/python app.py
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

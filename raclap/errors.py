@@ -19,3 +19,11 @@ class RecipeError(RaClapError):
 
 class ModelFolderError(RaClapError):
     """A model folder is incomplete or cannot be loaded."""
+
+
+class HubError(RaClapError):
+    """The Hub cannot be reached, does not accept what is sent, or holds something else."""
+
+
+class OnnxExportError(RaClapError):
+    """A model cannot be written as ONNX, or what was written does not compute the same."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from modeling_raclap import RaClapModel, RaClapProcessor
 from raclap.errors import ModelFolderError
+from raclap.model_folder_check import check_model_folder
 
 
 def load_model_folder(folder: Path | str) -> tuple[RaClapModel, RaClapProcessor]:
@@ -13,19 +14,10 @@ def load_model_folder(folder: Path | str) -> tuple[RaClapModel, RaClapProcessor]
         The model, in eval mode on the CPU, and its processor.
 
     Raises:
-        ModelFolderError: the folder is missing or incomplete; the message says what is not there.
+        ModelFolderError: the folder is missing, incomplete or refused (see `check_model_folder`), or cannot be loaded.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise ModelFolderError(f"{folder}: no such model folder")
-    weights = [*folder.glob("model.safetensors"), *folder.glob("model.safetensors.index.json")]
-    for name, found in (
-        ("config.json", (folder / "config.json").is_file()),
-        ("model.safetensors", bool(weights)),
-        ("processor_config.json", (folder / "processor_config.json").is_file()),
-    ):
-        if not found:
-            raise ModelFolderError(f"{folder}: holds no {name}; is it a folder that training exported?")
+    check_model_folder(folder)
     try:
         model, loading = RaClapModel.from_pretrained(folder, output_loading_info=True)
         processor = RaClapProcessor.from_pretrained(folder)
