@@ -55,17 +55,20 @@ def main() -> None:
     from raclap.files import write_json, write_text
     from raclap.model_folder import load_model_folder
     from raclap.processes import join_processes
-    from raclap.provenance import versions
+    from raclap.provenance import versions, weights_digests
     from raclap.retrieval.evaluation import evaluate
     from raclap.retrieval.ordinality import OrderError
-    from raclap.retrieval.reporting import intervals_json, order_table, results_json, results_table, save_figure
+    from raclap.retrieval.reporting import (
+        identity_json, intervals_json, order_table, results_json, results_table, save_figure,
+    )  # fmt: skip
 
     disable_progress_bar()
     state = join_processes()
-    evaluations = []
+    evaluations, weights = [], {}
     for given in arguments.model:
         name, folder = named_model(given)
         model, processor = load_model_folder(folder)
+        weights[name] = weights_digests(folder)
         for manifest in arguments.manifest:
             corpus = read_split(
                 named(manifest)[1],
@@ -104,7 +107,8 @@ def main() -> None:
         write_text(arguments.table, console.export_text())
     if arguments.output:
         write_json(arguments.output, results_json(evaluations))
-        write_json(arguments.output.with_suffix(".intervals.json"), intervals_json(evaluations))
+        identity = identity_json(evaluations, arguments.split, weights)
+        write_json(arguments.output.with_suffix(".intervals.json"), identity | intervals_json(evaluations))
     if arguments.figure:
         save_figure(evaluations, arguments.figure)
 

@@ -12,15 +12,17 @@ from transformers import set_seed
 from transformers.utils.logging import disable_progress_bar
 
 from modeling_raclap import RaClapModel, RaClapProcessor
-from modeling_raclap.calibration_raclap import Calibration
 from raclap.data.builds import corpus_builds
 from raclap.data.collection import read_corpora, stream_corpora
+from raclap.data.facts import CorpusFacts
 from raclap.data.inspection import Inspection
 from raclap.data.notes import AttributeCodes, CaptionCodes, MergedNotes, PairNotes, StyleCodes
 from raclap.data.stream_loader import StreamLoader
 from raclap.distillation import Teaching, prepare_teaching
-from raclap.hub.card import render_card
+from raclap.hub.card import CardFacts, render_card
 from raclap.hub.export import export
+from raclap.hub.figures import Figures, zero_shot_figures
+from raclap.hub.lineage import TrainingData
 from raclap.processes import join_processes
 from raclap.recipe import Recipe
 from raclap.retrieval.calibration import CalibrationError
@@ -65,8 +67,12 @@ def run_experiment(recipe: Recipe, output: Path, fresh: bool = False) -> None:
     read_training_rows = stream_corpora if recipe.data.streams else read_corpora
     corpora = read_training_rows(recipe.data, "train", processor.feature_extractor)
     validation_set = read_corpora(recipe.data, "validation", processor.feature_extractor)
+    training_data = None
     if state.is_main_process:
         run.record_skipped({"train": corpora, "validation": validation_set})
+        facts = {name: CorpusFacts.of_corpus(corpus) for name, corpus in corpora.items()}
+        training_data = TrainingData.of_run(recipe, facts)
+        run.record_corpora(facts)
     validation = Validation(recipe.evaluation, validation_set, processor)
 
     # 3. What is learned: the relation, from labels or from a teacher; order and tags beside it.
@@ -87,7 +93,7 @@ def run_experiment(recipe: Recipe, output: Path, fresh: bool = False) -> None:
         {} if stream is None else {"stream": stream},
     )
     start = checkpoints.resume(session.accelerator, session.scheduler)
-    keeper = _Keeper(recipe, session, run, checkpoints, start.best)
+    keeper = _Keeper(recipe, session, run, checkpoints, training_data, start.best)
 
     def after_step(progress: Progress) -> None:
         if moving is not None:
@@ -100,7 +106,7 @@ def run_experiment(recipe: Recipe, output: Path, fresh: bool = False) -> None:
         objective, session.settings, start, after_step,
     ):  # fmt: skip
         results = validation.run(model)
-        keeper.keep(report, results, validation.score(results), model, processor, corpora, validation.calibrate)
+        keeper.keep(report, results, validation, model, processor)
     session.accelerator.end_training()
 
 
@@ -126,11 +132,20 @@ def _objective(recipe: Recipe, teaching: Teaching | None, terms: Terms) -> Objec
 class _Keeper:
     """Keeps what a run makes: checkpoints, figures, the last model and the best."""
 
-    def __init__(self, recipe: Recipe, session: Session, run: RunFolder, checkpoints: Checkpoints, best: float | None):
+    def __init__(
+        self,
+        recipe: Recipe,
+        session: Session,
+        run: RunFolder,
+        checkpoints: Checkpoints,
+        training_data: TrainingData | None,
+        best: float | None,
+    ):
         self._recipe = recipe
         self._session = session
         self._run = run
         self._checkpoints = checkpoints
+        self._training_data = training_data  # None on all processes but the main one
         self._best = best
         self._reasons: set[str] = set()
 
@@ -143,31 +158,53 @@ class _Keeper:
         self,
         report: EpochReport,
         results: dict[str, Any],
-        score: float,
+        validation: Validation,
         model: RaClapModel,
         processor: RaClapProcessor,
-        corpora: dict[str, Inspection],
-        calibrate: Callable[[], Calibration],
     ) -> None:
-        select = self._recipe.evaluation.select
+        select, score = self._recipe.evaluation.select, validation.score(results)
         self._session.accelerator.log({f"validation/{select}": score}, step=report.epoch + 1)
         is_best = self._best is None or score > self._best
         self._best = score if is_best else self._best
         if self._session.accelerator.is_main_process:
             self._run.record({**asdict(report), "score": score, "best": is_best, "validation": results})
-            self._calibrate(model, calibrate)
-            card = render_card(self._recipe, model, corpora, report.epoch + 1, results)
-            for folder in (self._run.last, *([self._run.best] if is_best else [])):
-                export(model, processor, folder, card)
+            self._calibrate(model, validation)
+            self._export(report.epoch + 1, is_best, results, validation.intervals(), model, processor)
             figures = {} if report.loss is None else {"loss": report.loss, **report.figures}
             line = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
             print(f"epoch {report.epoch + 1}: {line + ', ' if line else ''}{select} {score:#.4g}")
         self._save(Progress(report.epoch + 1, 0, self._best))
 
-    def _calibrate(self, model: RaClapModel, calibrate: Callable[[], Calibration]) -> None:
+    def _export(
+        self,
+        epoch: int,
+        is_best: bool,
+        results: dict[str, Any],
+        intervals: dict[str, Any],
+        model: RaClapModel,
+        processor: RaClapProcessor,
+    ) -> None:
+        """Writes the last model, and the best if it is that, with the figures of this epoch."""
+        card = render_card(
+            CardFacts(
+                recipe=self._recipe,
+                model=model,
+                training_data=self._training_data,
+                epoch=epoch,
+                is_best=is_best,
+                figures=(Figures("validation", intervals["results"], intervals["resamples"]),),
+                zero_shot=zero_shot_figures(results),
+            )
+        )
+        for folder in (self._run.last, *([self._run.best] if is_best else [])):
+            export(model, processor, folder, card, self._training_data)
+        if is_best:
+            self._run.record_validation(epoch, intervals)
+
+    def _calibrate(self, model: RaClapModel, validation: Validation) -> None:
         """Puts into the configuration what cosines mean now; where that cannot be told, why is said once."""
         try:
-            model.config.calibration = calibrate().to_dict()
+            model.config.calibration = validation.calibrate().to_dict()
         except CalibrationError as error:
             model.config.calibration = None
             if str(error) not in self._reasons:

@@ -1,5 +1,6 @@
-"""What figures depend on: versions of the libraries, and the machine."""
+"""What figures depend on: versions of the libraries, the machine, and the weights of a model."""
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -22,6 +23,15 @@ def versions() -> dict[str, str]:
         "system": platform.platform(terse=True),
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def weights_digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of each weights file (`*.safetensors`) of a model folder, by name: which model figures are of."""
+    digests = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
 
 
 def processor_name() -> str:

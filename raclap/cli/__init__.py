@@ -4,11 +4,14 @@ import argparse
 
 from raclap.cli.calibrate import add_calibrate
 from raclap.cli.convert import add_convert
+from raclap.cli.export import add_export
 from raclap.cli.prepare import add_prepare
+from raclap.cli.push import add_push
+from raclap.cli.report import add_report
 from raclap.cli.rerank import add_rerank
 from raclap.console import exits_cleanly
 
-_COMMANDS = (add_prepare, add_convert, add_calibrate, add_rerank)
+_COMMANDS = (add_prepare, add_convert, add_calibrate, add_export, add_push, add_rerank, add_report)
 
 
 @exits_cleanly

@@ -111,7 +111,7 @@ def fit_calibration(corpora: Mapping[str, CalibrationPairs], seed: int = 0) -> C
     Source: Platt, "Probabilistic Outputs for Support Vector Machines", 1999; calibration error: Guo et al., "On
     Calibration of Modern Neural Networks", ICML 2017.
     """
-    drawn = {name: _draw(pairs, np.random.default_rng([seed, *name.encode()])) for name, pairs in corpora.items()}
+    drawn = _draw_all(corpora, seed)
     clips = {name: int(own.fits.sum()) for name, (own, _) in drawn.items()}
     _check_enough(corpora, clips)
     samples = _pool([own for own, _ in drawn.values() if len(own.fits)])
@@ -127,6 +127,20 @@ def fit_calibration(corpora: Mapping[str, CalibrationPairs], seed: int = 0) -> C
     facts = {"clips": clips, "seed": seed, **goodness_of_fit(samples)}
     quantiles = [round(value, 6) for value in null_quantiles(random).tolist()]
     return Calibration(float(f"{slope:.7g}"), float(f"{intercept:.7g}"), tuple(quantiles), facts)
+
+
+def labelled_cosines(corpora: Mapping[str, CalibrationPairs], seed: int = 0) -> LabelledCosines:
+    """The cosines that `fit_calibration` fits probabilities on: of captions that fit, and of as many that do not.
+
+    Args:
+        corpora, seed: see `fit_calibration`.
+
+    Raises:
+        CalibrationError: there are too few pairs, or every caption holds for every clip.
+    """
+    drawn = {name: own for name, (own, _) in _draw_all(corpora, seed).items()}
+    _check_enough(corpora, {name: int(own.fits.sum()) for name, own in drawn.items()})
+    return _pool([own for own in drawn.values() if len(own.fits)])
 
 
 def null_quantiles(cosines: np.ndarray) -> np.ndarray:
@@ -186,6 +200,11 @@ def _check_enough(corpora: Mapping[str, CalibrationPairs], clips: Mapping[str, i
         raise CalibrationError(
             f"{usable} of {pairs} clips have a caption that does not fit; a calibration needs {FEWEST_CLIPS}"
         )
+
+
+def _draw_all(corpora: Mapping[str, CalibrationPairs], seed: int) -> dict[str, tuple[LabelledCosines, np.ndarray]]:
+    """What `_draw` draws of each corpus; what is drawn of one does not depend on the others."""
+    return {name: _draw(pairs, np.random.default_rng([seed, *name.encode()])) for name, pairs in corpora.items()}
 
 
 def _draw(pairs: CalibrationPairs, rng: np.random.Generator) -> tuple[LabelledCosines, np.ndarray]:

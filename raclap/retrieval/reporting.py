@@ -3,8 +3,8 @@
 A corpus is evaluated in two directions; the first model named for it is the baseline of paired comparisons.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,11 @@ from rich.table import Table
 from rich.text import Text
 
 from raclap.files import replacing
-from raclap.retrieval.metrics import CEILINGS, METRICS, RetrievalScores, statistic_of, summarise
-from raclap.retrieval.ordinality import TAUS, OrdinalityScores
+from raclap.retrieval.evaluation import Evaluation, as_dicts
+from raclap.retrieval.metrics import METRICS, statistic_of, summarise
+from raclap.retrieval.ordinality import TAUS
 from raclap.retrieval.relevance import DIRECTIONS, Direction
-from raclap.retrieval.statistics import Interval, bootstrap_interval, paired_difference
+from raclap.retrieval.statistics import Interval, paired_difference
 
 ARROWS: dict[Direction, str] = {"audio_to_text": "audio → text", "text_to_audio": "text → audio"}
 DRAWN = ("R@1", "R@5", "R@10", "mAP@10", "nDCG@10")
@@ -37,74 +38,6 @@ FIGURE_STYLE = {
 }
 _CEILING = "style ceiling"
 INK, FAINT = "#222222", "#888888"
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """One model on one corpus.
-
-    Attributes:
-        model: name, as it is to be read.
-        corpus: name of the corpus.
-        scores: what `rank_pairs` found.
-        clusters: (N,) speaker of each pair, None where unknown; None for all draws queries alone.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
-        order: what `rank_order` found; None where valence and arousal are not known.
-    """
-
-    model: str
-    corpus: str
-    scores: RetrievalScores
-    clusters: Sequence[Any] | None = None
-    resamples: int = 2000
-    seed: int = 0
-    order: OrdinalityScores | None = None
-    _known: dict[tuple[Direction, str], Interval] = field(default_factory=dict, init=False, repr=False)
-
-    @property
-    def intervals(self) -> dict[Direction, dict[str, Interval]]:
-        """Every reported metric of both directions with its interval."""
-        return {
-            direction: {metric: self.interval(direction, metric) for metric in self.scores.metrics}
-            for direction in DIRECTIONS
-        }
-
-    @property
-    def order_intervals(self) -> dict[Direction, dict[str, Interval]]:
-        """The τ of both directions with their intervals; without any where there is no order."""
-        metrics = () if self.order is None else self.order.metrics
-        return {
-            direction: {metric: self.interval(direction, metric) for metric in metrics} for direction in DIRECTIONS
-        }
-
-    def interval(self, direction: Direction, metric: str) -> Interval:
-        """One metric with its interval, drawn when first asked for.
-
-        A ceiling belongs to the test set as it is, so it has no width.
-        """
-        if (direction, metric) not in self._known:
-            self._known[direction, metric] = self._interval(direction, metric)
-        return self._known[direction, metric]
-
-    def _interval(self, direction: Direction, metric: str) -> Interval:
-        values, clusters = self.queries(direction, metric)
-        if metric.startswith("style_ceiling_"):
-            return Interval(*[float(values.mean())] * 3)
-        return bootstrap_interval(values, clusters, statistic_of(metric), self.resamples, self.seed)
-
-    def queries(self, direction: Direction, metric: str) -> tuple[np.ndarray, Sequence[Any] | None]:
-        """Values of the queries that have any, and their speakers: all but for τ, which not every row may have."""
-        if metric not in TAUS or self.order is None:
-            return self.scores[direction].values(metric), self.clusters
-        rows = np.flatnonzero(self.order.measured(metric))
-        clusters = None if self.clusters is None else [self.clusters[row] for row in rows]
-        return self.order[direction].values(metric)[rows], clusters
-
-    @property
-    def has_ceiling(self) -> bool:
-        """Whether the style ceiling is known."""
-        return set(CEILINGS) <= set(self.scores.metrics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +98,35 @@ def intervals_json(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     """
     results: dict[str, dict[str, Any]] = {}
     for evaluation in evaluations:
-        found: dict[str, Any] = _as_dicts(evaluation.intervals)
+        found: dict[str, Any] = as_dicts(evaluation.intervals)
         if evaluation.order is not None:
-            found["ordinality"] = _as_dicts(evaluation.order_intervals)
+            found["ordinality"] = as_dicts(evaluation.order_intervals)
         results.setdefault(evaluation.model, {})[evaluation.corpus] = found
     return {"results": results, "comparisons": [asdict(each) for each in compare(evaluations)]}
+
+
+def identity_json(
+    evaluations: Sequence[Evaluation], split: str, weights: Mapping[str, Mapping[str, str]]
+) -> dict[str, Any]:
+    """What results belong to, to stand beside them: a card takes figures of its own model alone.
+
+    Args:
+        evaluations: at least one, all drawn with the same seed and number of resamples.
+        split: whose rows were used.
+        weights: by model, the SHA-256 of each of its weights files.
+
+    Returns:
+        `models`: `{model: {"weights": {file: SHA-256}}}`; `protocol`: split, seed, resamples, and clips by corpus.
+    """
+    return {
+        "models": {model: {"weights": dict(digests)} for model, digests in weights.items()},
+        "protocol": {
+            "split": split,
+            "seed": evaluations[0].seed,
+            "resamples": evaluations[0].resamples,
+            "clips": {evaluation.corpus: evaluation.clips for evaluation in evaluations},
+        },
+    }
 
 
 def results_table(evaluations: Sequence[Evaluation], metrics: Sequence[str] = METRICS) -> Table:
@@ -244,13 +201,6 @@ def _common_taus(model: Evaluation, baseline: Evaluation) -> tuple[str, ...]:
     if model.order is None or baseline.order is None:
         return ()
     return tuple(metric for metric in baseline.order.metrics if metric in model.order.metrics)
-
-
-def _as_dicts(intervals: dict[Direction, dict[str, Interval]]) -> dict[str, dict[str, dict[str, float]]]:
-    return {
-        direction: {metric: asdict(interval) for metric, interval in metrics.items()}
-        for direction, metrics in intervals.items()
-    }
 
 
 def _comparison(model: Evaluation, baseline: Evaluation, direction: Direction, metric: str) -> Comparison:

@@ -16,12 +16,15 @@ from raclap.recipe import EvaluationRecipe
 from raclap.retrieval.calibration import CalibrationPairs, fit_calibration
 from raclap.retrieval.classification import ClassificationScores
 from raclap.retrieval.embed import embed_pairs
+from raclap.retrieval.evaluation import Evaluation, as_dicts
 from raclap.retrieval.labels import find_labels
 from raclap.retrieval.metrics import rank_pairs, summarise
 from raclap.retrieval.ordinality import DIMENSIONS, TAUS, order_labels, rank_order
 from raclap.retrieval.protocol import load_protocol
 from raclap.retrieval.relevance import DIRECTIONS, StyleRelevance
 from raclap.retrieval.zero_shot import classify_manifest
+
+_RESAMPLES, _SEED = 2000, 0  # as evaluate_retrieval.py has them by default: equal figures have equal intervals
 
 
 class Validation:
@@ -45,6 +48,7 @@ class Validation:
         self._processor = processor
         self._relevance = {name: StyleRelevance.from_manifest(corpus.manifest) for name, corpus in corpora.items()}
         self._pairs: dict[str, CalibrationPairs] = {}
+        self._evaluations: dict[str, Evaluation] = {}
         self._protocol = None if recipe.zero_shot is None else load_protocol(recipe.zero_shot)
         if self._protocol is not None:
             self._labels = {name: find_labels(c.manifest, self._protocol) for name, c in corpora.items()}
@@ -59,11 +63,15 @@ class Validation:
         results: dict[str, Any] = {}
         for name, corpus in self._corpora.items():
             embeds = embed_pairs(model, self._processor, corpus, progress=False)
-            results[name] = summarise(rank_pairs(embeds.audio, embeds.text, self._relevance[name]))
+            scores, order = rank_pairs(embeds.audio, embeds.text, self._relevance[name]), None
+            results[name] = summarise(scores)
             if name in self._order:
-                order = rank_order(embeds.audio, embeds.text, self._order[name]).summary()
+                order = rank_order(embeds.audio, embeds.text, self._order[name])
+                summary = order.summary()
                 for direction in DIRECTIONS:
-                    results[name][direction] |= order[direction]
+                    results[name][direction] |= summary[direction]
+            speakers = corpus.manifest.column("speaker")
+            self._evaluations[name] = Evaluation("", name, scores, speakers, _RESAMPLES, _SEED, order)
             self._pairs[name] = CalibrationPairs.of_manifest(embeds, corpus.manifest, self._relevance[name])
             if self._protocol is not None:
                 clips = classify_manifest(
@@ -71,6 +79,19 @@ class Validation:
                 )
                 results[name]["zero_shot"] = _figures(clips.scores(self._protocol.classes))
         return results
+
+    def intervals(self) -> dict[str, Any]:
+        """The figures of the last `run` with 95 % bootstrap intervals by speaker; this is when they are drawn.
+
+        Returns:
+            `seed` and `resamples` of the bootstrap, and `results`: `{corpus: {direction: {metric: {"value", "low",
+            "high"}}}}`.
+        """
+        results = {}
+        for name, evaluation in self._evaluations.items():
+            order = as_dicts(evaluation.order_intervals)
+            results[name] = {key: own | order[key] for key, own in as_dicts(evaluation.intervals).items()}
+        return {"seed": _SEED, "resamples": _RESAMPLES, "results": results}
 
     def calibrate(self) -> Calibration:
         """What the cosines of the last `run` mean.

@@ -2,21 +2,31 @@
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from raclap.data.builds import Builds, changed_builds
+from raclap.data.facts import CorpusFacts
 from raclap.data.inspection import Inspection
-from raclap.errors import RecipeError
+from raclap.errors import RaClapError, RecipeError
 from raclap.files import write_json, write_text
 from raclap.provenance import versions
 from raclap.recipe import Recipe, differences, dump_recipe, read_recipe
 
+CORPORA, VALIDATION = "corpora.json", "validation.json"
+
+
+class RunFolderError(RaClapError):
+    """A run folder is missing, incomplete or damaged."""
+
 
 class RunFolder:
-    """`PATH/{recipe.yaml, data.json, versions.json, metrics.json, skipped.json, checkpoints, logs, export*}`.
+    """`PATH/{recipe.yaml, versions.json, checkpoints, logs, export*}`, and what is known of data and results.
 
+    `data.json`: builds; `corpora.json`: facts of the training data; `skipped.json`: bad recordings; `metrics.json`:
+    every epoch; `validation.json`: figures of the best epoch, the exported one, with intervals.
     Bad recordings of streamed corpora are listed as they are met, in `skipped-PROCESS.jsonl`.
     """
 
@@ -62,7 +72,7 @@ class RunFolder:
 
     def changed_data(self, builds: Builds) -> list[str]:
         """How the data of the run in this folder differs from these builds: a phrase each; empty if it does not."""
-        return changed_builds(json.loads(self._data.read_text()) if self._data.is_file() else {}, builds)
+        return changed_builds(_read(self._data) or {}, builds)
 
     def record_skipped(self, corpora: dict[str, dict[str, Inspection]]) -> None:
         """Lists the rows that were left out, by split and corpus, and says how many there are."""
@@ -76,11 +86,60 @@ class RunFolder:
                 if rows:
                     print(f"{name}, {split}: left out {len(rows)} bad recordings, see {self.path / 'skipped.json'}")
 
+    def record_corpora(self, facts: Mapping[str, CorpusFacts]) -> None:
+        """Writes what is known of the training data, by corpus."""
+        write_json(self.path / CORPORA, {name: own.to_dict() for name, own in facts.items()})
+
+    def corpora(self) -> dict[str, CorpusFacts] | None:
+        """What is known of the training data; None of a run that did not write it down.
+
+        Raises:
+            RunFolderError: the file is damaged.
+        """
+        path = self.path / CORPORA
+        values = _read(path)
+        try:
+            return None if values is None else {name: CorpusFacts.from_dict(own) for name, own in values.items()}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RunFolderError(f"{path}: not what a run wrote ({type(error).__name__}: {error})") from error
+
+    def record_validation(self, epoch: int, intervals: dict[str, Any]) -> None:
+        """Writes the figures of the best epoch so far.
+
+        Args:
+            epoch: from 1.
+            intervals: see `Validation.intervals`.
+        """
+        write_json(self.path / VALIDATION, {"epoch": epoch, **intervals})
+
+    def validation(self) -> dict[str, Any] | None:
+        """What `record_validation` wrote last; None of a run that wrote none.
+
+        Raises:
+            RunFolderError: the file is damaged.
+        """
+        values = _read(self.path / VALIDATION)
+        if values is not None and not {"epoch", "resamples", "results"} <= set(values):
+            raise RunFolderError(f"{self.path / VALIDATION}: not what a run wrote; no epoch, resamples and results")
+        return values
+
     def epochs(self) -> list[dict[str, Any]]:
         """Recorded epochs, in order."""
-        return json.loads(self._metrics.read_text())["epochs"] if self._metrics.is_file() else []
+        return (_read(self._metrics) or {"epochs": []})["epochs"]
 
     def record(self, epoch: dict[str, Any]) -> None:
         """Adds an epoch; one of the same number, and later ones, are replaced (they were run again)."""
         earlier = [entry for entry in self.epochs() if entry["epoch"] < epoch["epoch"]]
         write_json(self._metrics, {"epochs": [*earlier, epoch]})
+
+
+def _read(path: Path) -> Any:
+    """JSON of a run; None where there is no such file.
+
+    Raises:
+        RunFolderError: it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except ValueError as error:
+        raise RunFolderError(f"{path}: not JSON, so not what a run wrote ({error})") from error

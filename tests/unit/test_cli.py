@@ -1,5 +1,6 @@
 """The raclap command and the evaluation script: what they write, and one clear line for a mistake."""
 
+import hashlib
 import json
 import sys
 from collections.abc import Sequence
@@ -215,6 +216,10 @@ def test_evaluation_writes_the_contract(model_folder, corpora, tmp_path, monkeyp
     intervals = json.loads((tmp_path / "results.intervals.json").read_text())
     assert intervals["results"]["one"]["small"]["audio_to_text"]["R@10"]["value"] == metrics["R@10"]
     assert {comparison["difference"] for comparison in intervals["comparisons"]} == {0.0}
+    digest = hashlib.sha256((model_folder / "model.safetensors").read_bytes()).hexdigest()
+    assert intervals["models"] == {name: {"weights": {"model.safetensors": digest}} for name in ("one", "two")}
+    expected = {"split": "test", "seed": 0, "resamples": 50, "clips": {"small": 12, "renamed": 12}}
+    assert intervals["protocol"] == expected
     assert figure.stat().st_size > 10_000
     assert "R@10" in capsys.readouterr().out
     assert "style ceiling" in (tmp_path / "results.txt").read_text()

@@ -13,6 +13,7 @@ from raclap.retrieval.relevance import DIRECTIONS, StyleRelevance
 from raclap.retrieval.reporting import (
     Evaluation,
     compare,
+    identity_json,
     intervals_json,
     order_table,
     results_json,
@@ -80,6 +81,16 @@ def test_each_model_is_compared_with_the_first_of_its_corpus(evaluations):
     assert 0 < recall.low < recall.difference < recall.high
     assert recall.p < 0.05
     assert len(intervals_json(evaluations)["comparisons"]) == len(found)
+
+
+def test_results_say_what_they_belong_to(evaluations):
+    weights = {"base": {"model.safetensors": "1" * 64}, "better": {"model.safetensors": "2" * 64}}
+    identity = json.loads(json.dumps(identity_json(evaluations, "test", weights)))
+    assert identity == {
+        "models": {"base": {"weights": weights["base"]}, "better": {"weights": weights["better"]}},
+        "protocol": {"split": "test", "seed": 0, "resamples": 200, "clips": {"tones": N, "bells": N}},
+    }
+    assert not identity.keys() & intervals_json(evaluations).keys()
 
 
 def test_one_model_alone_has_no_comparison(evaluations):

@@ -1,7 +1,7 @@
 """The figure that decides which epoch is the best, where it is the order of valence and arousal."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import mean
 
@@ -14,6 +14,7 @@ from raclap.errors import RecipeError
 from raclap.model_folder import load_model_folder
 from raclap.recipe import EvaluationRecipe
 from raclap.retrieval.embed import embed_pairs
+from raclap.retrieval.evaluation import evaluate
 from raclap.retrieval.ordinality import OrderError, rank_order
 from raclap.retrieval.relevance import DIRECTIONS
 from raclap.retrieval.validation import Validation
@@ -75,3 +76,21 @@ def test_tau_without_a_corpus_that_has_both_is_refused_before_training(model_and
     corpora = {"small": labelled("small", [1.0, 2.0], None), "medium": labelled("medium", None, [1.0, 2.0])}
     with pytest.raises(RecipeError, match=r"tau needs validation rows with valence and arousal.*: small, medium"):
         Validation(EvaluationRecipe(select="tau"), corpora, model_and_processor[1])
+
+
+def test_intervals_are_those_that_an_evaluation_of_the_same_rows_finds(model_and_processor, labelled, monkeypatch):
+    # So few that another seed, or other speakers, would be seen.
+    monkeypatch.setattr("raclap.retrieval.validation._RESAMPLES", 7)
+    model, processor = model_and_processor
+    corpora = {"small": labelled("small", [1.0, 2.0, 4.0], [0.1, 0.7, 0.2, 0.9, 0.4])}
+    validation = Validation(EvaluationRecipe(select="tau"), corpora, processor)
+    results = validation.run(model)
+    kept = validation.intervals()
+    evaluation = evaluate(model, processor, corpora["small"], "m", "small", kept["resamples"], kept["seed"])
+    for direction in DIRECTIONS:
+        expected = evaluation.intervals[direction] | evaluation.order_intervals[direction]
+        assert kept["results"]["small"][direction] == {metric: asdict(found) for metric, found in expected.items()}
+        values = {metric: found["value"] for metric, found in kept["results"]["small"][direction].items()}
+        assert values == pytest.approx(results["small"][direction])
+    widths = [found.half_width for found in evaluation.intervals["audio_to_text"].values()]
+    assert max(widths) > 0
