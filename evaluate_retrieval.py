@@ -56,11 +56,9 @@ def main() -> None:
     from raclap.model_folder import load_model_folder
     from raclap.processes import join_processes
     from raclap.provenance import versions, weights_digests
+    from raclap.retrieval import reporting
     from raclap.retrieval.evaluation import evaluate
     from raclap.retrieval.ordinality import OrderError
-    from raclap.retrieval.reporting import (
-        identity_json, intervals_json, order_table, results_json, results_table, save_figure,
-    )  # fmt: skip
 
     disable_progress_bar()
     state = join_processes()
@@ -98,19 +96,19 @@ def main() -> None:
         return
     # Wide enough for every column also where the output is no terminal.
     console = Console(width=max(Console().width, 124), record=True)
-    console.print(results_table(evaluations))
-    if (ordered := order_table(evaluations)) is not None:
+    console.print(reporting.results_table(evaluations))
+    if (ordered := reporting.order_table(evaluations)) is not None:
         console.print(ordered)
     if arguments.table:
         facts = versions()
         console.print(f"{facts['date']}, {facts['machine']}, torch {facts['torch']}", highlight=False)
         write_text(arguments.table, console.export_text())
     if arguments.output:
-        write_json(arguments.output, results_json(evaluations))
-        identity = identity_json(evaluations, arguments.split, weights)
-        write_json(arguments.output.with_suffix(".intervals.json"), identity | intervals_json(evaluations))
+        write_json(arguments.output, reporting.results_json(evaluations))
+        identity = reporting.identity_json(evaluations, arguments.split, weights)
+        write_json(arguments.output.with_suffix(".intervals.json"), identity | reporting.intervals_json(evaluations))
     if arguments.figure:
-        save_figure(evaluations, arguments.figure)
+        reporting.save_figure(evaluations, arguments.figure)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from transformers import CONFIG_MAPPING, PretrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 from .calibration_raclap import Calibration
 
@@ -140,7 +140,8 @@ class RaClapConfig(PretrainedConfig):
     """
 
     model_type = "raclap"
-    is_composition = True
+    # What is set for the whole (attention, dtype) is set for these too. Their classes are chosen in `__init__`.
+    sub_configs = {"audio_config": AutoConfig, "text_config": AutoConfig}  # noqa: RUF012
 
     def __init__(
         self,
@@ -193,6 +194,7 @@ class RaClapConfig(PretrainedConfig):
         if calibration is not None:
             Calibration.from_dict(calibration)  # what is wrong is said when a folder is loaded
         self.calibration = calibration
+        kwargs.setdefault("attn_implementation", {})  # None would undo what a tower's own configuration says
         super().__init__(**kwargs)
 
     @property

@@ -20,6 +20,11 @@ class WhisperTower(WhisperEncoder):
     _keys_to_ignore_on_load_unexpected = (r"^(model\.)?decoder\.", r"^proj_out\.")
 
     @classmethod
+    def is_custom_code(cls) -> bool:
+        """No, so that positions start as in the library: of custom code it leaves some modules out."""
+        return False
+
+    @classmethod
     def from_pretrained(cls, source: str, *args: Any, **kwargs: Any) -> Any:
         """As in the library, from a whole Whisper or from an encoder alone."""
         return super().from_pretrained(source, *args, key_mapping={r"^(?:model\.)?encoder\.": ""}, **kwargs)

@@ -9,24 +9,32 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.utils import ModelOutput, can_return_tuple
+from transformers.utils import ModelOutput, TransformersKwargs, can_return_tuple
 
 from .calibration_raclap import Calibration
 from .configuration_raclap import RaClapConfig
-from .encoders_raclap import WhisperTower, feature_inputs, frame_mask
+from .encoders_raclap import feature_inputs, frame_mask
 from .losses_raclap import info_nce
 from .pooling_raclap import LayerWeightedMean, mask_group_norm, masked_mean, waveform_needs_no_gradient, with_mask
 from .projection_raclap import build_projection
-from .speaker_encoders_raclap import SPEAKER_ENCODERS
+from .towers_raclap import (
+    build_tower,
+    drop_unknown_attention,
+    has_attention,
+    held_whole,
+    load_tower,
+    start_weight_norm,
+    take_weights,
+)
 from .wavlm_attention_raclap import WavLMTower
 
 _TAG_LOG_SCALE = math.log(10.0)
@@ -75,17 +83,10 @@ class RaClapModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
-    # Layers that one device must hold whole; WavLM does not declare its own.
-    _no_split_modules = [  # noqa: RUF012
-        "WavLMEncoderLayer",
-        "WavLMEncoderLayerStableLayerNorm",
-        "ParametrizedConv1d",
-        "SeRes2NetBlock",
-        "BasicBlock",
-    ]
 
     def __init__(self, config: RaClapConfig):
         super().__init__(config)
+        drop_unknown_attention(config)
         self.audio_model = build_tower(config.audio_config)
         self.text_model = build_tower(config.text_config, add_pooling_layer=False)
         self._masks_group_norm = mask_group_norm(self.audio_model)
@@ -102,7 +103,13 @@ class RaClapModel(PreTrainedModel):
         if config.tag_head:
             self.tag_log_scale = nn.Parameter(torch.tensor(_TAG_LOG_SCALE))
             self.tag_bias = nn.Parameter(torch.zeros(()))
+        self._no_split_modules = held_whole(self)
         self.post_init()
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """No, so that what a file lacks starts as in the library: of custom code it leaves some modules out."""
+        return False
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -119,6 +126,10 @@ class RaClapModel(PreTrainedModel):
                 init.zeros_(module.bias)
         else:
             super()._init_weights(module)
+
+    def _initialize_missing_keys(self, *args: Any, **kwargs: Any) -> None:
+        super()._initialize_missing_keys(*args, **kwargs)
+        start_weight_norm(self)
 
     @classmethod
     def from_speech_text_pretrained(
@@ -152,8 +163,8 @@ class RaClapModel(PreTrainedModel):
                 tower_config._name_or_path = ""
         config = RaClapConfig(audio_config=audio_config, text_config=text_config, **config_kwargs)
         model = cls(config).to(dtype)
-        _take_weights(model.audio_model, audio_model)
-        _take_weights(model.text_model, text_model)
+        take_weights(model.audio_model, audio_model)
+        take_weights(model.text_model, text_model)
         return model.eval()
 
     def _set_gradient_checkpointing(
@@ -162,6 +173,18 @@ class RaClapModel(PreTrainedModel):
         # Reentrant checkpoints lose the gradient of what WavLM's first layer hands on beside the hidden states.
         function = functools.partial(gradient_checkpointing_func, use_reentrant=False)
         super()._set_gradient_checkpointing(enable, function, **kwargs)
+
+    def set_attn_implementation(self, attn_implementation: str | dict[str, str], *args: Any, **kwargs: Any) -> None:
+        """As in the library; a name for the whole model passes by a tower that does not have it."""
+        if isinstance(attn_implementation, str):
+            towers = {"audio_config": self.audio_model, "text_config": self.text_model}
+            attn_implementation = {"": attn_implementation} | {
+                name: attn_implementation
+                if has_attention(tower, attn_implementation)
+                else tower.config._attn_implementation
+                for name, tower in towers.items()
+            }
+        super().set_attn_implementation(attn_implementation, *args, **kwargs)
 
     @property
     def logit_scale(self) -> Tensor:
@@ -314,20 +337,25 @@ class RaClapModel(PreTrainedModel):
         """
         if (input_values is None) == (input_features is None):
             raise ValueError("pass either input_values or input_features")
-        weighted = self.config.audio_pooling == "layer_weighted_mean"
-        if weighted:
+        if audio_attention_mask is None and input_features is not None and self.config.audio_window_is_fixed:
+            audio_attention_mask = input_features.new_ones(input_features.shape[:2])
+        if self.config.audio_pooling == "layer_weighted_mean":
             kwargs["output_hidden_states"] = True
-        if input_values is None:
-            if audio_attention_mask is None and self.config.audio_window_is_fixed:
-                audio_attention_mask = input_features.new_ones(input_features.shape[:2])
-            inputs = feature_inputs(self.config.audio_config, input_features, audio_attention_mask)
-        else:
-            values = with_mask(input_values, audio_attention_mask) if self._masks_group_norm else input_values
-            inputs = {"input_values": values, "attention_mask": audio_attention_mask}
+        inputs = self._audio_inputs(input_values, input_features, audio_attention_mask)
         output = self.audio_model(**inputs, return_dict=True, **kwargs)
         frames_are_pooled = self.config.audio_pooling != "pooler"
         pooled = self._pool_frames(output, audio_attention_mask) if frames_are_pooled else output.pooler_output
         return _with_embedding(output, F.normalize(self.audio_projection(pooled), dim=-1))
+
+    def _audio_inputs(
+        self, input_values: Tensor | None, input_features: Tensor | None, mask: Tensor | None
+    ) -> dict[str, Tensor | None]:
+        """What the speech tower is called with, in its own dtype: the processor gives single precision."""
+        dtype = self.audio_model.dtype
+        if input_values is None:
+            return feature_inputs(self.config.audio_config, input_features.to(dtype), mask)
+        values = input_values.to(dtype)
+        return {"input_values": with_mask(values, mask) if self._masks_group_norm else values, "attention_mask": mask}
 
     def _pool_frames(self, output: ModelOutput, input_mask: Tensor | None) -> Tensor:
         last = output.last_hidden_state
@@ -352,7 +380,7 @@ class RaClapModel(PreTrainedModel):
         token_type_ids: Tensor | None = None,
         text_pooled: Tensor | None = None,
         return_loss: bool | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> tuple | RaClapOutput:
         """Embeds what is given and, with both modalities, compares them.
 
@@ -383,11 +411,15 @@ class RaClapModel(PreTrainedModel):
             )
         logits = loss = None
         if text is not None and audio is not None:
-            logits = self.logit_scale * audio.pooler_output @ text.pooler_output.T
+            # All on one device, should the model be spread over several.
+            embeds, scale = (
+                tensor.to(audio.pooler_output.device) for tensor in (text.pooler_output, self.logit_scale)
+            )
+            logits = scale * audio.pooler_output @ embeds.T
         if return_loss:
             if logits is None or logits.shape[0] != logits.shape[1]:
                 raise ValueError("return_loss needs as many clips as captions")
-            loss = info_nce(audio.pooler_output, text.pooler_output, self.logit_scale)
+            loss = info_nce(audio.pooler_output, embeds, scale)
         return RaClapOutput(
             loss=loss,
             logits_per_audio=logits,
@@ -397,56 +429,6 @@ class RaClapModel(PreTrainedModel):
             text_model_output=text,
             audio_model_output=audio,
         )
-
-
-# Encoders of transformers that are built here by another class than AutoModel's, by model_type.
-_OWN_CLASSES = {"wavlm": WavLMTower, "whisper": WhisperTower}
-# Weights that a published encoder may lack: those of parts that are not built here.
-_NEVER_TAKEN = ("pooler.", "masked_spec_embed", "adapter.", "intermediate_ffn.")
-
-
-def build_tower(config: PretrainedConfig, **kwargs: Any) -> PreTrainedModel:
-    """A randomly initialised encoder of the configuration's kind."""
-    if config.model_type in SPEAKER_ENCODERS:
-        return SPEAKER_ENCODERS[config.model_type](config)
-    if config.model_type in _OWN_CLASSES:
-        return _OWN_CLASSES[config.model_type]._from_config(config)
-    try:
-        return AutoModel.from_config(config, **kwargs)
-    except TypeError:
-        # Encoders without a pooling layer do not know the argument that would leave it out.
-        return AutoModel.from_config(config)
-
-
-def load_tower(source: str, dtype: torch.dtype = torch.float32, **overrides: Any) -> PreTrainedModel:
-    """A pretrained encoder from the Hub or a folder, some fields of its configuration changed.
-
-    Raises:
-        ValueError: its configuration has no such field, or the weights lack some of the encoder's.
-    """
-    fields = PretrainedConfig.get_config_dict(source)[0]
-    unknown = [name for name in overrides if name not in fields and name != "attn_implementation"]
-    if unknown:
-        raise ValueError(f"the configuration of {source} has no field '{unknown[0]}'")
-    model_class = {**SPEAKER_ENCODERS, **_OWN_CLASSES}.get(fields.get("model_type"), AutoModel)
-    tower, loading = model_class.from_pretrained(source, dtype=dtype, output_loading_info=True, **overrides)
-    lacking = sorted(name for name in loading["missing_keys"] if not name.startswith(_NEVER_TAKEN))
-    if lacking:
-        raise ValueError(f"the weights of {source} lack '{lacking[0]}'")
-    return tower
-
-
-def _take_weights(tower: PreTrainedModel, source: PreTrainedModel) -> None:
-    """Copies weights by name. The source may hold more (a pooling layer, a mask embedding), never less.
-
-    Raises:
-        ValueError: a weight of the tower is missing in the source or has another shape.
-    """
-    weights = source.state_dict()
-    missing = [name for name in tower.state_dict() if name not in weights]
-    if missing:
-        raise ValueError(f"{source.name_or_path or type(source).__name__}: no weight '{missing[0]}'")
-    tower.load_state_dict({name: weights[name] for name in tower.state_dict()})
 
 
 def _num_layers(config: PretrainedConfig) -> int:

@@ -24,7 +24,7 @@ def masked_mean(hidden_states: Tensor, mask: Tensor | None) -> Tensor:
     """
     if mask is None:
         return hidden_states.mean(dim=1)
-    weights = mask.to(hidden_states.dtype)
+    weights = mask.to(hidden_states)  # on their device, should a model be spread over several
     return torch.einsum("bfh,bf->bh", hidden_states, weights) / weights.sum(dim=1, keepdim=True)
 
 
@@ -51,6 +51,34 @@ class LayerWeightedMean(nn.Module):
         return torch.einsum("l,lbh->bh", self.weights.to(means.dtype), means)
 
 
+class MaskedGroupNorm(nn.GroupNorm):
+    """Group normalisation with one channel a group, over real frames only.
+
+    Args:
+        norm: the library's, whose weights this one takes over.
+    """
+
+    def __init__(self, norm: nn.GroupNorm):
+        nn.Module.__init__(self)
+        for name in (*norm.__constants__, "weight", "bias"):
+            setattr(self, name, getattr(norm, name))
+
+    def forward(self, frames: Tensor, count: Tensor | None = None) -> Tensor:
+        """Normalises (B, C, F), of which the first `count` (B, 1, 1) frames are real; None: all."""
+        if count is None:
+            return super().forward(frames)
+        exact = frames.float() if frames.dtype in (torch.float16, torch.bfloat16) else frames
+        real = (torch.arange(frames.shape[-1], device=frames.device) < count).to(exact.dtype)
+        count = count.to(exact.dtype)
+        # Of tensors of this size, the largest of the tower, only one is kept for the backward pass: `centred`.
+        exact = exact * real
+        mean = exact.sum(-1, keepdim=True) / count
+        centred = torch.addcmul(exact, mean, real, value=-1)
+        variance = centred.square().sum(-1, keepdim=True) / count
+        scale = self.weight[:, None] * torch.rsqrt(variance + self.eps)
+        return torch.addcmul(self.bias[:, None], centred, scale).to(frames.dtype)
+
+
 class MaskedGroupNormConvLayer(GradientCheckpointingLayer):
     """First convolution of wav2vec2-base, HuBERT-base and WavLM-base, normalised over real frames only.
 
@@ -62,7 +90,7 @@ class MaskedGroupNormConvLayer(GradientCheckpointingLayer):
     def __init__(self, layer: nn.Module):
         super().__init__()
         self.conv = layer.conv
-        self.layer_norm = layer.layer_norm
+        self.layer_norm = MaskedGroupNorm(layer.layer_norm)
         self.activation = layer.activation
 
     def forward(self, hidden_states: Tensor) -> Tensor:
@@ -70,24 +98,10 @@ class MaskedGroupNormConvLayer(GradientCheckpointingLayer):
         if hidden_states.dim() == 3:
             return self.activation(self.layer_norm(self.conv(hidden_states)))
         waveform, mask = hidden_states.unbind(dim=2)
-        frames = self.conv(waveform)
         kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
         samples = mask.sum(dim=-1, dtype=torch.float32)  # half precision does not count that far
         count = ((samples - kernel).div(stride, rounding_mode="floor") + 1)[..., None]
-        real = torch.arange(frames.shape[-1], device=frames.device) < count
-        return self.activation(self._normalise(frames, real, count))
-
-    def _normalise(self, frames: Tensor, real: Tensor, count: Tensor) -> Tensor:
-        norm = self.layer_norm
-        exact = frames.float() if frames.dtype in (torch.float16, torch.bfloat16) else frames
-        count, real = count.to(exact.dtype), real.to(exact.dtype)
-        # Of tensors of this size, the largest of the tower, only one is kept for the backward pass: `centred`.
-        exact = exact * real
-        mean = exact.sum(-1, keepdim=True) / count
-        centred = torch.addcmul(exact, mean, real, value=-1)
-        variance = centred.square().sum(-1, keepdim=True) / count
-        scale = norm.weight[:, None] * torch.rsqrt(variance + norm.eps)
-        return torch.addcmul(norm.bias[:, None], centred, scale).to(frames.dtype)
+        return self.activation(self.layer_norm(self.conv(waveform), count))
 
 
 def mask_group_norm(audio_model: nn.Module) -> bool:

@@ -23,6 +23,7 @@ class RaClapProcessor(ProcessorMixin):
         sampling_rate: int | None = None,
         return_tensors: str | None = "pt",
         prepared: bool = False,
+        audio_kwargs: dict[str, Any] | None = None,
         **_: Any,
     ) -> BatchFeature:
         """Prepares captions, clips or both, one or many.
@@ -33,6 +34,7 @@ class RaClapProcessor(ProcessorMixin):
             sampling_rate: rate of arrays and tensors, Hz; resampled to the tower's rate. Never guessed.
             return_tensors: `pt` or `np`.
             prepared: see `RaClapFeatureExtractor.__call__`.
+            audio_kwargs: another place for `sampling_rate`, where Sentence Transformers passes it.
 
         Returns:
             `input_ids`, `attention_mask` (B, tokens) for text; `input_values` (B, S) or `input_features` (B, F, M)
@@ -42,6 +44,8 @@ class RaClapProcessor(ProcessorMixin):
             ValueError: neither text nor audio, an empty caption, an array without a rate, or a clip with no sound.
             FileNotFoundError: an audio path does not exist.
         """
+        if sampling_rate is None:
+            sampling_rate = (audio_kwargs or {}).get("sampling_rate")
         if text is None and audio is None:
             raise ValueError("pass text, audio or both")
         data: dict[str, Any] = {}

@@ -161,6 +161,8 @@ class EcapaTdnnModel(PreTrainedModel):
     main_input_name = "input_features"
     input_modalities = ("audio",)
     _no_split_modules = ["SeRes2NetBlock"]  # noqa: RUF012
+    # Without attention, any implementation of it will do.
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
 
     def __init__(self, config: EcapaTdnnConfig):
         super().__init__(config)
@@ -186,27 +188,35 @@ class EcapaTdnnModel(PreTrainedModel):
             super()._init_weights(module)
 
     def forward(
-        self, input_features: Tensor, attention_mask: Tensor | None = None, **_: object
+        self,
+        input_features: Tensor,
+        attention_mask: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        **_: object,
     ) -> BaseModelOutputWithPooling:
         """Embeds a batch.
 
         Args:
             input_features: (B, F, M) log-mel frames.
             attention_mask: (B, F), 1 where real; None means that every frame is real.
+            output_hidden_states: also return what each block gives; None: as configured.
 
         Returns:
-            `last_hidden_state` (B, F, C_mfa) and `pooler_output` (B, E).
+            `last_hidden_state` (B, F, C_mfa), `pooler_output` (B, E) and, if asked for, `hidden_states` (B, F, C).
         """
+        wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         hidden_states = input_features.transpose(1, 2)
         mask = _feature_mask(attention_mask, hidden_states)
-        hidden_states = self.blocks[0](hidden_states, mask)
-        outputs = []
+        states = [self.blocks[0](hidden_states, mask)]
         for block in self.blocks[1:]:
-            hidden_states = block(hidden_states, mask)
-            outputs.append(hidden_states)
-        hidden_states = self.mfa(torch.cat(outputs, dim=1), mask)
+            states.append(block(states[-1], mask))
+        hidden_states = self.mfa(torch.cat(states[1:], dim=1), mask)
         pooled = self.fc(self.asp_bn(self.asp(hidden_states, mask)))
-        return BaseModelOutputWithPooling(last_hidden_state=hidden_states.transpose(1, 2), pooler_output=pooled)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=hidden_states.transpose(1, 2),
+            pooler_output=pooled,
+            hidden_states=tuple(state.transpose(1, 2) for state in states) if wants_states else None,
+        )
 
 
 class BasicBlock(nn.Module):
@@ -250,6 +260,8 @@ class ResNet34Model(PreTrainedModel):
     main_input_name = "input_features"
     input_modalities = ("audio",)
     _no_split_modules = ["BasicBlock"]  # noqa: RUF012
+    # Without attention, any implementation of it will do.
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
 
     def __init__(self, config: ResNet34Config):
         super().__init__(config)
@@ -275,25 +287,40 @@ class ResNet34Model(PreTrainedModel):
             super()._init_weights(module)
 
     def forward(
-        self, input_features: Tensor, attention_mask: Tensor | None = None, **_: object
+        self,
+        input_features: Tensor,
+        attention_mask: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        **_: object,
     ) -> BaseModelOutputWithPooling:
         """Embeds a batch.
 
         Args:
             input_features: (B, F, M) log-mel frames.
             attention_mask: (B, F), 1 where real; None means that every frame is real.
+            output_hidden_states: also return what each stage gives; None: as configured.
 
         Returns:
-            `last_hidden_state` (B, F / 8, 8C · M / 8), sizes rounded up, and `pooler_output` (B, E).
+            `last_hidden_state` (B, F / 8, 8C · M / 8), sizes rounded up, `pooler_output` (B, E) and, if asked for,
+            `hidden_states`: (B, F, C · M) after the stem, then one a stage.
         """
+        wants_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         image = input_features.transpose(1, 2)[:, None]
         mask = _feature_mask(attention_mask, image)
         hidden_states = torch.relu(self.bn1(self.conv1(_zeroed(image, mask)), mask))
-        for block in (*self.layer1, *self.layer2, *self.layer3, *self.layer4):
-            hidden_states, mask = block(hidden_states, mask)
+        states = [hidden_states] if wants_states else []
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            for block in stage:
+                hidden_states, mask = block(hidden_states, mask)
+            if wants_states:
+                states.append(hidden_states)
         frames = hidden_states.flatten(1, 2)
         pooled = self.seg_1(_sample_statistics(frames, mask if mask is None else mask[:, 0]))
-        return BaseModelOutputWithPooling(last_hidden_state=frames.transpose(1, 2), pooler_output=pooled)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=frames.transpose(1, 2),
+            pooler_output=pooled,
+            hidden_states=tuple(state.flatten(1, 2).transpose(1, 2) for state in states) or None,
+        )
 
 
 SPEAKER_ENCODERS = {model.config_class.model_type: model for model in (EcapaTdnnModel, ResNet34Model)}
@@ -302,9 +329,13 @@ SPEAKER_ENCODERS = {model.config_class.model_type: model for model in (EcapaTdnn
 def _feature_mask(attention_mask: Tensor | None, features: Tensor) -> Tensor | None:
     """(B, F) as (B, 1, F) or (B, 1, 1, F), for features (B, C, F) or (B, C, M, F); None if every frame is real.
 
-    Whether every frame is real is asked on the CPU only: on a GPU the host would have to wait for the answer.
+    Whether every frame is real is asked on the CPU only: on a GPU the host would have to wait for the answer. A graph
+    that is made once for all batches cannot hold the answer for one.
     """
-    if attention_mask is None or (attention_mask.device.type == "cpu" and bool(attention_mask.all())):
+    if attention_mask is None:
+        return None
+    is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if not is_traced and attention_mask.device.type == "cpu" and bool(attention_mask.all()):
         return None
     ones = (1,) * (features.dim() - 2)
     return attention_mask.view(len(attention_mask), *ones, -1).to(features.dtype)

@@ -41,9 +41,13 @@ class SharedBias(NamedTuple):
 
 
 class GatedBiasAttention(WavLMAttention):
-    """The library's attention by `config._attn_implementation`: "sdpa", "flex_attention", or "eager" for its own code.
+    """WavLM's attention by `config._attn_implementation`: "sdpa", "flex_attention" or "eager".
 
-    Attention weights exist in the library's own code alone: a forward pass with `output_attentions=True` runs it.
+    Attention weights exist in "eager" alone: a forward pass with `output_attentions=True` runs it. The projections are
+    always called as modules, so that what an adapter learns beside them counts.
+
+    Deviation: the library's own attention takes the weights out of its projections, past any adapter, and returns the
+    mean of the attention weights over the heads in place of each head's.
 
     Args:
         attention: the library's layer, whose weights this one takes over.
@@ -77,33 +81,36 @@ class GatedBiasAttention(WavLMAttention):
             **kwargs: `output_attentions` is read, the rest is for other towers.
 
         Returns:
-            (B, T, D); the weights, if asked for; what the next layer takes as `position_bias`.
+            (B, T, D); the weights (B, H, T, T), if asked for; what the next layer takes as `position_bias`.
 
         Raises:
             ValueError: FlexAttention on a CPU, or with dropout.
         """
-        implementation = self.config._attn_implementation
-        if implementation == "eager" or kwargs.get("output_attentions"):
-            return super().forward(hidden_states, attention_mask, position_bias, index)
         projections = (self.q_proj, self.k_proj, self.v_proj)
         heads = [self._split_heads(projection(hidden_states)) for projection in projections]
         gate, dropout = self._gate(hidden_states), self.dropout if self.training else 0.0
-        if implementation == "flex_attention":
+        wants_weights = self.config._attn_implementation == "eager" or kwargs.get("output_attentions")
+        weights = None
+        if self.config._attn_implementation == "flex_attention" and not wants_weights:
             _check_flex(hidden_states.device, dropout)
-            shared = self._share_by_distance(attention_mask) if position_bias is None else position_bias
+            shared = (
+                self._share_by_distance(attention_mask, hidden_states.device)
+                if position_bias is None
+                else position_bias
+            )
             # The gradients of gate and bias are summed atomically, which half precision would not survive.
             score_mod = add_gated_bias(gate.float(), shared.bias.float())
             attended = compile_friendly_flex_attention(
                 *heads, training=self.training, score_mod=score_mod, block_mask=shared.padding
             )
         else:
-            dtype = heads[0].dtype
-            shared = (
-                self._share_by_pair(attention_mask, gate.shape[2], dtype) if position_bias is None else position_bias
-            )
-            mask = gated_mask(gate.to(dtype), shared)
-            attended = scaled_dot_product_attention(*heads, attn_mask=mask, dropout_p=dropout)
-        return self.out_proj(attended.transpose(1, 2).flatten(2)), None, shared
+            shared = self._share_by_pair(attention_mask, heads[0]) if position_bias is None else position_bias
+            mask = gated_mask(gate.to(heads[0].dtype), shared)
+            if wants_weights:
+                attended, weights = attention_with_weights(*heads, mask, dropout)
+            else:
+                attended = scaled_dot_product_attention(*heads, attn_mask=mask, dropout_p=dropout)
+        return self.out_proj(attended.transpose(1, 2).flatten(2)), weights, shared
 
     def _split_heads(self, hidden_states: Tensor) -> Tensor:
         """(B, T, D) to (B, H, T, E)."""
@@ -119,8 +126,9 @@ class GatedBiasAttention(WavLMAttention):
         """b at N distances from query to key, in frames: (H, N)."""
         return self.rel_attn_embed(self._relative_positions_bucket(distances)).T
 
-    def _share_by_pair(self, attention_mask: Tensor | None, frames: int, dtype: torch.dtype) -> SharedBias:
-        device = self.rel_attn_embed.weight.device
+    def _share_by_pair(self, attention_mask: Tensor | None, query: Tensor) -> SharedBias:
+        # The device is asked of what is attended: weights that are offloaded lie elsewhere until they are used.
+        frames, dtype, device = query.shape[2], query.dtype, query.device
         by_distance = self._bias_at(torch.arange(1 - frames, frames, device=device)).to(dtype)
         bias = by_distance.unfold(-1, frames, 1).flip(-2)  # the row of query i begins at distance -i
         padding = None
@@ -129,9 +137,8 @@ class GatedBiasAttention(WavLMAttention):
             padding = padding.masked_fill(attention_mask.ne(1), -torch.inf)[:, None, None]
         return SharedBias(bias[None], padding)
 
-    def _share_by_distance(self, attention_mask: Tensor | None) -> SharedBias:
+    def _share_by_distance(self, attention_mask: Tensor | None, device: torch.device) -> SharedBias:
         furthest = self.max_distance
-        device = self.rel_attn_embed.weight.device
         bias = self._bias_at(torch.arange(-furthest, furthest + 1, device=device))
         return SharedBias(bias, None if attention_mask is None else real_blocks(attention_mask))
 
@@ -158,6 +165,24 @@ def gated_mask(gate: Tensor, shared: SharedBias) -> Tensor:
     if shared.padding is None:
         return gate * shared.bias
     return torch.addcmul(shared.padding, gate, shared.bias)
+
+
+def attention_with_weights(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, dropout: float
+) -> tuple[Tensor, Tensor]:
+    """Scaled-dot-product attention step by step.
+
+    Args:
+        query, key, value: (B, H, T, E).
+        mask: (B, H, T, T), added to the scores.
+        dropout: rate at which weights are dropped.
+
+    Returns:
+        (B, H, T, E), and the weights before dropout, (B, H, T, T).
+    """
+    scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + mask
+    weights = torch.softmax(scores, dim=-1)
+    return torch.dropout(weights, dropout, train=dropout > 0) @ value, weights
 
 
 def add_gated_bias(gate: Tensor, bias: Tensor) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]:

@@ -32,15 +32,10 @@ def add_adapters(
         within: the parts that may be adapted; None: all.
 
     Raises:
-        RecipeError: PEFT is not installed, or the tower has no such layers, or would not read the corrections.
+        RecipeError: PEFT is not installed, or the tower has no such layers.
     """
     if tower.config.model_type in SPEAKER_ENCODERS:
         raise RecipeError(f"{key}: {type(tower).__name__} has no attention to adapt, and is small: train it whole")
-    if tower.config.model_type == "wavlm" and tower.config._attn_implementation == "eager":
-        # The library's own attention takes the weights out of its projections and never calls them.
-        raise RecipeError(
-            f"{key}: WavLM's attention 'eager' passes by what is learned; take attn_implementation 'sdpa'"
-        )
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:

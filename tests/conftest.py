@@ -53,6 +53,14 @@ WORDS = [
 ]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Knows the marks on the tests of transformers, where `TRANSFORMERS_TESTS` names their folder."""
+    if "TRANSFORMERS_TESTS" in os.environ:
+        flash = [f"flash_attn_{version}test" for version in ("", "3_", "4_")]
+        for mark in (*flash, "accelerate_tests", "order", "slow", "torch_compile_test"):
+            config.addinivalue_line("markers", f"{mark}: of transformers")
+
+
 def tone(pitch: float, volume: float, seconds: float, rng: np.random.Generator) -> np.ndarray:
     """A harmonic tone with a little noise: (S,) float32."""
     time = np.arange(round(seconds * RATE)) / RATE

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from loopback_hub import WRITER, LoopbackHub
 
 from conftest import RATE, tone
+from loopback_hub import WRITER, LoopbackHub
 from raclap.model_folder import load_model_folder
 
 TEXTS = ["a low voice", "a loud voice"]

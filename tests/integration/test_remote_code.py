@@ -1,9 +1,5 @@
 """An exported folder in a fresh process that cannot import this repository."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +10,7 @@ from transformers import BertModel, WavLMConfig
 
 from conftest import RATE, make_tokenizer, tiny_bert_config, tone
 from encoder_families import WHISPER
+from fresh_process import run_elsewhere
 from modeling_raclap import (
     EcapaTdnnConfig,
     RaClapConfig,
@@ -27,17 +24,7 @@ from raclap.errors import ModelFolderError
 from raclap.hub.export import export
 from raclap.model_folder import load_model_folder
 
-ROOT = Path(__file__).parents[2]
 PROBE = """
-import json, sys
-sys.path = [p for p in sys.path if "raclap" not in p and p not in ("", %(root)r)]
-sys.meta_path = [f for f in sys.meta_path if "__editable__" not in repr(f)]
-for name in ("raclap", "modeling_raclap"):
-    try:
-        __import__(name)
-    except ImportError:
-        continue
-    raise SystemExit(f"{name} can be imported: the probe proves nothing")
 from transformers import AutoConfig, AutoModel, AutoProcessor, pipeline
 folder, clip = sys.argv[1:]
 config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
@@ -101,14 +88,7 @@ def test_auto_classes_and_pipeline_in_a_fresh_process(speech, tmp_path):
     export(model, processor, folder, "a card")
     clip = tmp_path / "clip.wav"
     soundfile.write(clip, tone(200, 0.3, 0.6, np.random.default_rng(0)), RATE)
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    environment |= {"HF_HOME": str(tmp_path / "home"), "HF_MODULES_CACHE": str(tmp_path / "modules")}
-    done = subprocess.run(
-        [sys.executable, "-c", PROBE % {"root": str(ROOT)}, str(folder), str(clip)],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr + done.stdout
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = run_elsewhere(PROBE, tmp_path, folder, clip)
     with torch.no_grad():
         expected = model(**processor(text=["a low voice", "a loud voice"], audio=clip)).logits_per_audio
     torch.testing.assert_close(torch.tensor(found["logits"]), expected, rtol=1e-4, atol=1e-4)
@@ -120,7 +100,7 @@ def test_auto_classes_and_pipeline_in_a_fresh_process(speech, tmp_path):
 
 def test_nothing_in_the_folder_is_pickled(exported):
     names = {path.suffix for path in exported[0].iterdir()}
-    assert names == {".py", ".json", ".safetensors", ".md"}
+    assert names == {".py", ".json", ".safetensors", ".md", ".txt"}
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ WAVEFORM = {
 TOWERS = {
     **{name: SPEECH[name] for name in ("whisper", "wav2vec2-bert", "wav2vec2-bert, relative", "ast")},
     **{name: {"model_type": name, **WAVEFORM} for name in ("wavlm", "hubert", "wav2vec2")},
+    "wavlm, eager": {"model_type": "wavlm", **WAVEFORM, "attn_implementation": "eager"},
 }
 QKVO = ("q_proj", "k_proj", "v_proj", "out_proj")
 LINEAR = ("linear_q", "linear_k", "linear_v", "linear_out")
@@ -43,6 +44,7 @@ ADAPTED = {
     "wav2vec2-bert, relative": (*LINEAR, "linear_pos"),
     "ast": ("q_proj", "k_proj", "v_proj", "o_proj"),
     "wavlm": QKVO,
+    "wavlm, eager": QKVO,
     "hubert": QKVO,
     "wav2vec2": QKVO,
     "bert": ("query", "key", "value", "attention.output.dense"),
@@ -185,10 +187,6 @@ def test_first_layers_that_are_kept_get_no_corrections(text_folder):
         (
             {"config": {"model_type": "raclap_resnet34"}, "lora": LORA},
             r"model\.speech\.lora: ResNet34Model has no attention to adapt",
-        ),
-        (
-            {"config": {**TOWERS["wavlm"], "attn_implementation": "eager"}, "lora": LORA},
-            r"model\.speech\.lora: WavLM's attention 'eager' passes by",
         ),
     ],
 )

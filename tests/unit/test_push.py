@@ -10,8 +10,8 @@ import huggingface_hub
 import pytest
 from huggingface_hub import HfApi, constants
 from huggingface_hub.utils import _http
-from loopback_hub import READER, STRANGER, WRITER, LoopbackHub, Stored
 
+from loopback_hub import READER, STRANGER, WRITER, LoopbackHub, Stored
 from raclap.cli import main
 from raclap.errors import HubError, ModelFolderError
 from raclap.hub.push import Pushed, push
