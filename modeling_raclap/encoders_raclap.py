@@ -68,4 +68,4 @@ def frame_mask(config: WhisperConfig | ASTConfig, mask: Tensor, frames: int) -> 
     whole = (lengths - config.patch_size).div(config.time_stride, rounding_mode="floor") + 1
     real = torch.arange(columns, device=mask.device) < whole.clamp(min=1)
     rows = (frames - 2) // columns  # the patches are listed row by row, low mel bins first
-    return torch.cat([real.new_zeros(len(mask), 2), real.repeat(1, rows)], dim=1).long()
+    return torch.cat([real.new_zeros(mask.shape[0], 2), real.repeat(1, rows)], dim=1).long()

@@ -194,7 +194,7 @@ def standardise(values: torch.Tensor, lengths: torch.Tensor, axis_has_std: bool)
         lengths: (B,), how much of axis 1 is real.
         axis_has_std: also divide by the standard deviation.
     """
-    shape = (len(lengths),) + (1,) * (values.dim() - 1)
+    shape = (lengths.shape[0],) + (1,) * (values.dim() - 1)
     positions = torch.arange(values.shape[1], device=values.device).view((1, -1) + (1,) * (values.dim() - 2))
     count = lengths.view(shape)
     padding = positions >= count

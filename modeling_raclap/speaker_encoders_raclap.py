@@ -338,7 +338,7 @@ def _feature_mask(attention_mask: Tensor | None, features: Tensor) -> Tensor | N
     if not is_traced and attention_mask.device.type == "cpu" and bool(attention_mask.all()):
         return None
     ones = (1,) * (features.dim() - 2)
-    return attention_mask.view(len(attention_mask), *ones, -1).to(features.dtype)
+    return attention_mask.view(attention_mask.shape[0], *ones, -1).to(features.dtype)
 
 
 def _zeroed(hidden_states: Tensor, mask: Tensor | None) -> Tensor:
