@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-_PRELUDE = f"""
+# Goes before the code of a process that must not see this repository; `json` and `sys` are imported then.
+AWAY_FROM_HERE = f"""
 import json, sys
 sys.path = [p for p in sys.path if "raclap" not in p and p not in ("", {str(ROOT)!r})]
 sys.meta_path = [f for f in sys.meta_path if "__editable__" not in repr(f)]
@@ -32,7 +33,7 @@ def run_elsewhere(code: str, folder: Path, *arguments: str | Path) -> dict[str, 
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {"HF_HOME": str(folder / "home"), "HF_MODULES_CACHE": str(folder / "modules")}
     done = subprocess.run(
-        [sys.executable, "-c", _PRELUDE + code, *map(str, arguments)],
+        [sys.executable, "-c", AWAY_FROM_HERE + code, *map(str, arguments)],
         cwd=folder, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr + done.stdout

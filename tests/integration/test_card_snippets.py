@@ -23,24 +23,18 @@ from transformers.models.whisper.tokenization_whisper import LANGUAGES
 from transformers.pipelines import SUPPORTED_TASKS
 
 from conftest import RATE, tone
+from fresh_process import AWAY_FROM_HERE
 from loopback_hub import LoopbackHub
 from raclap import cli
 from raclap.experiment import run_experiment
 from raclap.hub.published_clap import convert_clap, write_clap
 from raclap.recipe import read_recipe
 
-ROOT = Path(__file__).parents[2]
 # Scripts run as `python SCRIPT` would in the folder of their model: what others imported from theirs is gone.
-RUNNER = """
-import contextlib, io, json, os, runpy, sys, traceback
-sys.path = [p for p in sys.path if "raclap" not in p and p not in ("", %(root)r)]
-sys.meta_path = [f for f in sys.meta_path if "__editable__" not in repr(f)]
-for name in ("raclap", "modeling_raclap"):
-    try:
-        __import__(name)
-    except ImportError:
-        continue
-    raise SystemExit(f"{name} can be imported: this proves nothing")
+RUNNER = (
+    AWAY_FROM_HERE
+    + """
+import contextlib, io, os, runpy, traceback
 sys.path.insert(0, "")
 said = []
 for folder, script in json.loads(sys.argv[1]):
@@ -58,6 +52,7 @@ for folder, script in json.loads(sys.argv[1]):
     said.append((folder, script, printed.getvalue(), error))
 print(json.dumps(said))
 """
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +74,7 @@ def run_python_blocks(folders: list[Path], scratch: Path) -> dict[Path, list[Sai
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     environment |= {"HF_HOME": str(scratch / "home"), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", RUNNER % {"root": str(ROOT)}, json.dumps(scripts)],
+        [sys.executable, "-c", RUNNER, json.dumps(scripts)],
         cwd=scratch, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr[-6000:]

@@ -13,20 +13,14 @@ import soundfile
 import torch
 
 from conftest import RATE, tone
+from fresh_process import AWAY_FROM_HERE
 from loopback_hub import WRITER, LoopbackHub
 from raclap.model_folder import load_model_folder
 
 TEXTS = ["a low voice", "a loud voice"]
-PROBE = """
-import json, sys
-sys.path = [p for p in sys.path if "raclap" not in p and p not in ("", %(root)r)]
-sys.meta_path = [f for f in sys.meta_path if "__editable__" not in repr(f)]
-for name in ("raclap", "modeling_raclap"):
-    try:
-        __import__(name)
-    except ImportError:
-        continue
-    raise SystemExit(f"{name} can be imported: the probe proves nothing")
+PROBE = (
+    AWAY_FROM_HERE
+    + """
 repo, revision, clip, texts = sys.argv[1:]
 from pathlib import Path
 from huggingface_hub import snapshot_download
@@ -39,6 +33,7 @@ inputs = processor(text=json.loads(texts), audio=clip)
 print(json.dumps({"logits": [m(**inputs).logits_per_audio.tolist() for m in (model, again)], "folder": str(folder),
                   "module": type(model).__module__}))
 """
+)
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +70,8 @@ def test_a_pushed_model_comes_back_the_same(world):
 
     clip = place / "clip.wav"
     soundfile.write(clip, tone(200, 0.3, 0.6, np.random.default_rng(0)), RATE)
-    root = str(Path(__file__).parents[2])
     loaded = subprocess.run(
-        [sys.executable, "-c", PROBE % {"root": root}, "user/circle", "trial", str(clip), json.dumps(TEXTS)],
+        [sys.executable, "-c", PROBE, "user/circle", "trial", str(clip), json.dumps(TEXTS)],
         cwd=place, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert loaded.returncode == 0, loaded.stderr
