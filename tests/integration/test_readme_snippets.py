@@ -162,9 +162,8 @@ def test_no_command_hides_outside_of_a_fence_and_named_tests_are_there(path):
 
 
 def test_make_test_runs_pytest():
-    printed = subprocess.run(
-        ["make", "--dry-run", "--always-make", "--no-print-directory", "test", "VENV=/v"], cwd=ROOT, capture_output=True, text=True, check=True
-    )  # fmt: skip
+    words = ["make", "--dry-run", "--always-make", "--no-print-directory", "test", "VENV=/v"]
+    printed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
     command = printed.stdout.splitlines()[-1]
     assert command.startswith("/v/bin/python -m pytest ")
     options = command.split()[3:]
