@@ -6,8 +6,8 @@
 
 Both protocols (instance and style) and both directions are reported with 95 % bootstrap intervals over speakers.
 Of several models each is compared with the first by paired bootstrap. Where rows have valence or arousal, Kendall's τ
-and the gap between the modalities are reported too. Several processes share the embedding:
-accelerate launch evaluate_retrieval.py ...
+and the gap between the modalities are reported too; with --index, what storing and searching costs. Several processes
+share the embedding: accelerate launch evaluate_retrieval.py ...
 """
 
 import argparse
@@ -19,12 +19,10 @@ from raclap.console import exits_cleanly, named, named_model, positive
 def read_command_line() -> argparse.Namespace:
     """What to evaluate, on what, and where the results go."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--model", action="append", required=True, metavar="[NAME=]FOLDER", help="exported model; may be repeated"
-    )
-    parser.add_argument(
-        "--manifest", action="append", required=True, metavar="[NAME=]FILE", help="corpus; may be repeated"
-    )
+    parser.add_argument("--model", action="append", required=True, metavar="[NAME=]FOLDER",
+                        help="exported model; may be repeated")  # fmt: skip
+    parser.add_argument("--manifest", action="append", required=True, metavar="[NAME=]FILE",
+                        help="corpus; may be repeated")  # fmt: skip
     parser.add_argument("--split", default="test", choices=("train", "validation", "test"), help="rows to use")
     parser.add_argument("--output", type=Path, help="JSON: {model: {corpus: {direction: {metric: value}}}}; "
                         "intervals and comparisons go beside it, to NAME.intervals.json")  # fmt: skip
@@ -32,11 +30,16 @@ def read_command_line() -> argparse.Namespace:
     parser.add_argument("--table", type=Path, help="text file for the printed table, with machine and date")
     parser.add_argument("--audio-root", type=Path, help="where the audio lies, if not where the manifests say")
     parser.add_argument("--skip-bad", action="store_true", help="leave bad recordings out, and count them")
+    parser.add_argument("--index", type=Path, help="folder of indexes, MODEL/CORPUS: evaluate through them too")
+    parser.add_argument("--approximate", action="store_true", help="with --index: through its approximate search too")
     parser.add_argument("--resamples", type=positive, default=2000, help="bootstrap resamples")
     parser.add_argument("--order-rows", type=int, default=2000, metavar="N",
                         help="measure the order of valence and arousal on at most N rows; 0: not at all")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap, and of the rows for the order")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.approximate and not arguments.index:
+        parser.error("--approximate is for --index")
+    return arguments
 
 
 @exits_cleanly
@@ -77,26 +80,26 @@ def main() -> None:
             )
             if corpus.skipped and state.is_main_process:
                 print(f"left out {len(corpus.skipped)} bad recordings, first: {corpus.skipped[0].reason}")
+            corpus_name = named(manifest, default=corpus.manifest[0].corpus)[0]
+            of_pairs = (model.to(state.device), processor, corpus, name, corpus_name)
+            settings = {key: getattr(arguments, key) for key in ("resamples", "seed", "order_rows")}
             try:
-                evaluation = evaluate(
-                    model.to(state.device),
-                    processor,
-                    corpus,
-                    model_name=name,
-                    corpus_name=named(manifest, default=corpus.manifest[0].corpus)[0],
-                    resamples=arguments.resamples,
-                    seed=arguments.seed,
-                    order_rows=arguments.order_rows,
-                )
+                if arguments.index:
+                    from raclap.archive.evaluation import IndexOptions, evaluate_through_index
+
+                    options = IndexOptions(arguments.index, folder, weights[name], arguments.approximate)
+                    evaluations += evaluate_through_index(*of_pairs, options, **settings)
+                else:
+                    evaluations.append(evaluate(*of_pairs, **settings))
             except OrderError as error:
                 raise OrderError(f"{error}; with --order-rows 0 none is measured") from error
-            evaluations.append(evaluation)
 
     if not state.is_main_process:
         return
     # Wide enough for every column also where the output is no terminal.
-    console = Console(width=max(Console().width, 124), record=True)
-    console.print(reporting.results_table(evaluations))
+    table = reporting.results_table(evaluations)
+    console = Console(width=max(Console().width, 124, Console(width=999).measure(table).maximum), record=True)
+    console.print(table)
     if (ordered := reporting.order_table(evaluations)) is not None:
         console.print(ordered)
     if arguments.table:

@@ -3,15 +3,29 @@
 import argparse
 
 from raclap.cli.calibrate import add_calibrate
+from raclap.cli.classify import add_classify
 from raclap.cli.convert import add_convert
 from raclap.cli.export import add_export
+from raclap.cli.index import add_index
 from raclap.cli.prepare import add_prepare
 from raclap.cli.push import add_push
 from raclap.cli.report import add_report
 from raclap.cli.rerank import add_rerank
+from raclap.cli.search import add_search
 from raclap.console import exits_cleanly
 
-_COMMANDS = (add_prepare, add_convert, add_calibrate, add_export, add_push, add_rerank, add_report)
+_COMMANDS = (
+    add_prepare,
+    add_convert,
+    add_calibrate,
+    add_classify,
+    add_export,
+    add_index,
+    add_push,
+    add_rerank,
+    add_report,
+    add_search,
+)
 
 
 @exits_cleanly

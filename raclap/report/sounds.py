@@ -1,35 +1,9 @@
-"""Clips inside a page: each once, compressed, and no more of them than a page can carry.
+"""Clips inside a page: each once, compressed, and no more of them than a page can carry."""
 
-Shapes: S samples.
-"""
-
-import base64
-import io
-from dataclasses import dataclass
-
-import numpy as np
-import soundfile
-
+from raclap.data.excerpt import LONGEST_SECONDS, Excerpt, encode
 from raclap.data.inspection import Inspection
 
-LONGEST_SECONDS = 8.0
 MOST_BYTES = 6_000_000
-
-# MPEG audio: what every browser plays, at about 20 kbit/s for speech at 16 kHz. Seen from 0 (best) to 1 (smallest).
-_COMPRESSION = 0.5
-
-
-@dataclass(frozen=True)
-class Sound:
-    """A clip as a page holds it.
-
-    Attributes:
-        data: base64.
-        is_cut: whether the clip is longer.
-    """
-
-    data: str
-    is_cut: bool
 
 
 class SoundShelf:
@@ -44,7 +18,7 @@ class SoundShelf:
         self._most_bytes = most_bytes
         self.longest = longest
         self._places: dict[tuple[str, int], int] = {}
-        self.sounds: list[Sound] = []
+        self.sounds: list[Excerpt] = []
 
     @property
     def cut(self) -> int:
@@ -75,21 +49,3 @@ class SoundShelf:
             self._places[corpus, row] = len(self.sounds)
             self.sounds.append(sound)
         return self._places[corpus, row]
-
-
-def encode(waveform: np.ndarray, rate: int, longest: float = LONGEST_SECONDS) -> Sound:
-    """Compresses the beginning of a clip.
-
-    Args:
-        waveform: (S,) float32.
-        rate: Hz.
-        longest: seconds to keep.
-    """
-    part = waveform[: round(longest * rate)]
-    file = io.BytesIO()
-    soundfile.write(
-        file, np.clip(part, -1, 1), rate, format="MP3", subtype="MPEG_LAYER_III",
-        compression_level=_COMPRESSION, bitrate_mode="VARIABLE",
-    )  # fmt: skip
-    data = base64.b64encode(file.getvalue()).decode("ascii")
-    return Sound(data, len(part) < len(waveform))

@@ -8,7 +8,7 @@ import numpy as np
 
 from modeling_raclap import RaClapModel, RaClapProcessor
 from raclap.data.inspection import Inspection
-from raclap.retrieval.embed import embed_pairs
+from raclap.retrieval.embed import PairEmbeddings, embed_pairs
 from raclap.retrieval.metrics import CEILINGS, RetrievalScores, rank_pairs, statistic_of
 from raclap.retrieval.ordinality import MAX_ROWS, TAUS, OrdinalityScores, order_labels, rank_order
 from raclap.retrieval.relevance import DIRECTIONS, Direction, StyleRelevance
@@ -97,6 +97,7 @@ def evaluate(
     resamples: int = 2000,
     seed: int = 0,
     order_rows: int = MAX_ROWS,
+    embeds: PairEmbeddings | None = None,
 ) -> Evaluation:
     """Embeds the rows of a corpus and ranks them in both directions; bootstrap draws go by speaker.
 
@@ -109,13 +110,14 @@ def evaluate(
         resamples: of the bootstrap.
         seed: of the bootstrap, and of the rows drawn for the order.
         order_rows: at most so many rows with valence or arousal are put in order; 0: none, `Evaluation.order` is None.
+        embeds: of these rows, where known.
 
     Raises:
         ManifestError: a caption names an attribute that its row does not have.
         OrderError: all valences are equal, or all arousals, or one is infinite; found before anything is embedded.
     """
     labels = order_labels(corpus.manifest) if order_rows > 0 else {}
-    embeds = embed_pairs(model, processor, corpus)
+    embeds = embed_pairs(model, processor, corpus) if embeds is None else embeds
     scores = rank_pairs(embeds.audio, embeds.text, StyleRelevance.from_manifest(corpus.manifest))
     order = rank_order(embeds.audio, embeds.text, labels, order_rows, seed) if labels else None
     return Evaluation(model_name, corpus_name, scores, corpus.manifest.column("speaker"), resamples, seed, order)

@@ -199,6 +199,22 @@ def rank_scores(scores: Tensor, relevant: Tensor) -> DirectionScores:
     )
 
 
+def rank_found(
+    scores_of: Callable[[Tensor], Tensor], relevance: StyleRelevance, direction: Direction
+) -> DirectionScores:
+    """Ranks N candidates for N queries by the similarities that a search found: those of a vector store, say.
+
+    What a search did not find counts as if it came last, in the order that is worst.
+
+    Args:
+        scores_of: (q, N) similarities for the queries (q,), -inf for candidates that were not found.
+        relevance: of the N rows.
+        direction: which side asks.
+    """
+    groups = relevance.group_sizes().cpu().numpy() if relevance.names_everything else None
+    return _rank_by(scores_of, Gains(relevance, direction), groups, _tiles(relevance.held, None), map)
+
+
 class _GivenGains:
     """`Gains` that are known one by one: (Q, C)."""
 
@@ -261,22 +277,40 @@ def _rank(
     tile: int | None,
     run: Callable[..., Iterator],
 ) -> DirectionScores:
-    N = len(queries)
     # A product may round equal columns differently: equal candidates are scored once, so that they tie.
     distinct, place = torch.unique(candidates, dim=0, return_inverse=True)
-    repeated = len(distinct) < N
+    repeated = len(distinct) < len(candidates)
     columns = distinct if repeated else candidates
 
-    def rank_tile(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def scores_of(rows: Tensor) -> Tensor:
         scores = queries[rows] @ columns.T
-        if repeated:
-            scores = scores.index_select(1, place)
+        return scores.index_select(1, place) if repeated else scores
+
+    return _rank_by(scores_of, gains, group_sizes, _tiles(queries, tile), run)
+
+
+def _tiles(queries: Tensor, tile: int | None) -> Sequence[Tensor]:
+    """Rows of the queries (N, …), so many at a time."""
+    N = len(queries)
+    return torch.arange(N, device=queries.device).split(tile or min(_TILE, max(32, _TILE_SCORES // N)))
+
+
+def _rank_by(
+    scores_of: Callable[[Tensor], Tensor],
+    gains: Gains,
+    group_sizes: np.ndarray | None,
+    tiles: Sequence[Tensor],
+    run: Callable[..., Iterator],
+) -> DirectionScores:
+    """Ranks by scores (q, N) that are given tile by tile."""
+
+    def rank_tile(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        scores = scores_of(rows)
         # The pair's score comes from the same product: computed apart it would differ by rounding.
         own = scores.gather(1, rows.unsqueeze(1))
         top_gains = _top_gains(scores, rows, gains)
         return _reaching(scores, own), _first_relevant(scores, rows, gains, top_gains), top_gains
 
-    tiles = torch.arange(N, device=queries.device).split(tile or min(_TILE, max(32, _TILE_SCORES // N)))
     instance_rank, style_rank, found = map(torch.cat, zip(*run(rank_tile, tiles), strict=True))
     found = found.double()
     return DirectionScores(
@@ -330,7 +364,8 @@ def _first_relevant(scores: Tensor, rows: Tensor, gains: "Gains | _GivenGains", 
     if len(late):
         scores, relevant = scores[late], gains.of(rows[late]) == 1
         best = scores.masked_fill(~relevant, -torch.inf).amax(1, keepdim=True)
-        rank[late] = 1 + _reaching(scores.masked_fill_(relevant, -torch.inf), best)
+        # Where no relevant candidate was found, all others come before it, and it too is counted.
+        rank[late] = (1 + _reaching(scores.masked_fill_(relevant, -torch.inf), best)).clamp(max=scores.shape[1])
     return rank
 
 

@@ -63,8 +63,12 @@ class Protocol:
         return tuple(self.prompts)
 
 
-def load_protocol(path: Path | str) -> Protocol:
+def load_protocol(path: Path | str, needs_column: bool = True) -> Protocol:
     """Reads a protocol.
+
+    Args:
+        path: of the file.
+        needs_column: False where no labels are looked up; `column` may then be missing and is "".
 
     Raises:
         RecipeError: the file cannot be read, or a key is unknown, written twice or not of the form above; a class or
@@ -75,8 +79,8 @@ def load_protocol(path: Path | str) -> Protocol:
     for key in content:
         if key not in _KEYS:
             raise RecipeError(f"{path}: unknown key '{key}'{near(key, _KEYS)}; the keys are {', '.join(_KEYS)}")
-    column = content.get("column")
-    if not isinstance(column, str) or not column:
+    column = content.get("column", None if needs_column else "")
+    if not isinstance(column, str) or (needs_column and not column):
         raise RecipeError(f"{path}: 'column' must name the tag group, attribute or column that holds the labels")
     split = content.get("split", "test")
     if split not in SPLITS:
@@ -115,11 +119,26 @@ def protocol_of_values(
         ('A person speaking in an angry voice.',)
     """
     origin = f"--column {column}"
-    _check_templates(origin, templates)
-    words = {value: (value.replace("_", " "),) for value in sorted(set(values))}
-    _check_distinct(origin, words)
     about = f"The values of '{column}' as classes."
-    return Protocol(column, column, _filled(templates, words), split=split, about=about, origin=origin)
+    prompts = prompts_of_names(sorted(set(values)), templates, origin)
+    return Protocol(column, column, prompts, split=split, about=about, origin=origin)
+
+
+def prompts_of_names(names: Sequence[str], templates: Sequence[str], origin: str) -> dict[str, tuple[str, ...]]:
+    """Sentences of classes that are told by their names alone.
+
+    Args:
+        names: the classes; underscores are read as spaces.
+        templates: sentences with a place for a name.
+        origin: where the names are from, for messages.
+
+    Raises:
+        RecipeError: a template has no place for a name, or names are the same but for case, spaces or hyphens.
+    """
+    _check_templates(origin, templates)
+    words = {name: (name.replace("_", " "),) for name in names}
+    _check_distinct(origin, words)
+    return _filled(templates, words)
 
 
 def fill(template: str, word: str) -> str:

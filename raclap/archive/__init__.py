@@ -1,0 +1,27 @@
+"""Searching an archive of speech by how it sounds: windows of recordings, their vectors, and what is near a query.
+
+    from raclap.archive import ArchiveSearch, index_archive
+
+The names are looked up when they are asked for: a command that needs one part does not wait for the libraries of all.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "ArchiveSearch": "searching",
+    "IndexReport": "indexing",
+    "IndexSettings": "indexing",
+    "Moment": "moments",
+    "Query": "queries",
+    "SearchOptions": "searching",
+    "index_archive": "indexing",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
