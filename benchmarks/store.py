@@ -51,8 +51,8 @@ chosen by, on {rows:,} windows of {dimensions} dimensions:
 *Added*: {added:,} windows to an index that holds the others. *Killed*: SIGKILL at random moments of adding, then
 opened; whole is where table and vectors agree and hold whole recordings only. Recall is counted against products in
 double precision, of {asked} queries. faiss and Parquet are two files that are written as wholes: what is added costs
-writing everything again, and a kill between the two would leave them apart. LanceDB adds what is new in one commit. Its
-own flat search is exact, too, but reads all vectors for every query; the scan reads them once, when it is opened.
+writing everything again, and a kill between the two would leave them apart. LanceDB adds what is new in one commit.
+Its own flat search is exact, too, but reads all vectors for every query; the scan reads them once, when it is opened.
 
 ## How search is exact
 
