@@ -1,4 +1,4 @@
-"""What figures depend on: versions of the libraries, the machine, and the weights of a model."""
+"""What figures depend on: versions of the libraries, the machine, and the weights of a model, told by their hashes."""
 
 import hashlib
 import importlib.metadata
@@ -27,11 +27,13 @@ def versions() -> dict[str, str]:
 
 def weights_digests(folder: Path) -> dict[str, str]:
     """SHA-256 of each weights file (`*.safetensors`) of a model folder, by name: which model figures are of."""
-    digests = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
+    return {path.name: sha256_of(path) for path in sorted(folder.glob("*.safetensors"))}
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal; an `OSError` is the caller's to tell."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def processor_name() -> str:

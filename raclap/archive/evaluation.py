@@ -7,7 +7,6 @@ other direction, clips that ask for captions, takes the stored vectors as they a
 Shapes: N pairs, D joint size, q queries of a tile, k places of a result list.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from raclap.archive.store import ArchiveIndex
 from raclap.archive.writing import IndexWriter
 from raclap.data.inspection import Inspection
 from raclap.processes import join_processes
+from raclap.provenance import sha256_of
 from raclap.retrieval.embed import PairEmbeddings, embed_pairs
 from raclap.retrieval.evaluation import Evaluation, evaluate
 from raclap.retrieval.metrics import RetrievalScores, rank_found, rank_pairs
@@ -89,13 +89,8 @@ def evaluate_through_index(
     plain = evaluate(model, processor, corpus, model_name, corpus_name, embeds=embeds, **settings)
     if not join_processes().is_main_process:
         return [plain]
-    made_by = ModelFacts(
-        name=str(options.model_folder),
-        weights=options.weights,
-        projection_dim=model.config.projection_dim,
-        sampling_rate=processor.feature_extractor.sampling_rate,
-        calibration=model.config.calibration,
-    )
+    rate = processor.feature_extractor.sampling_rate
+    made_by = ModelFacts.of_config(str(options.model_folder), options.weights, model.config, rate)
     path = options.folder / _part(model_name) / _part(corpus_name)
     index, rows = _indexed(corpus, embeds.audio, made_by, path)
     stored = PairEmbeddings(torch.from_numpy(index.vectors_of(rows).astype(np.float32)), embeds.text)
@@ -206,7 +201,7 @@ def _put(index: ArchiveIndex, corpus: Inspection, audio: Tensor, rows: np.ndarra
         clips = [row_of[stretch.facts[0]] for stretch in entry.stretches]
         if (rows[clips] == _NOT_THERE).any():
             windows = [_window(entry, *clip) for clip in zip(entry.stretches, corpus.seconds[clips], strict=True)]
-            read = ReadRecording(entry, _sha256(entry.path), len(windows), silent=0)
+            read = ReadRecording(entry, sha256_of(entry.path), len(windows), silent=0)
             writer.add(EmbeddedRecording(read, windows, audio[clips].numpy().astype(np.float16)))
     writer.commit()
 
@@ -215,11 +210,6 @@ def _window(recording: SourceRecording, stretch: Stretch, seconds: float) -> Win
     start = stretch.start or 0.0
     end = start + np.nan_to_num(seconds).item() if stretch.end is None else stretch.end
     return Window(recording.name, start, end, stretch.facts, size=recording.size)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _part(name: str) -> str:

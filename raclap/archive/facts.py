@@ -43,6 +43,11 @@ class ModelFacts:
     sampling_rate: int
     calibration: Mapping[str, Any] | None = None
 
+    @classmethod
+    def of_config(cls, name: str, weights: Mapping[str, str], config: Any, sampling_rate: int) -> Self:
+        """Of a loaded model: the rest is in its configuration, a `RaClapConfig`."""
+        return cls(name, weights, config.projection_dim, sampling_rate, config.calibration)
+
 
 @dataclass(frozen=True)
 class ApproximateFacts:

@@ -242,13 +242,7 @@ def _unreadable(item: Embedded) -> list[Unreadable]:
 def _facts(
     folder: Path, weights: dict[str, str], model: RaClapModel, rate: int, settings: IndexSettings
 ) -> IndexFacts:
-    made_by = ModelFacts(
-        name=str(folder.resolve()),
-        weights=weights,
-        projection_dim=model.config.projection_dim,
-        sampling_rate=rate,
-        calibration=model.config.calibration,
-    )
+    made_by = ModelFacts.of_config(str(folder.resolve()), weights, model.config, rate)
     return IndexFacts(made_by, settings.window_seconds, settings.hop_seconds, settings.voice_activity)
 
 

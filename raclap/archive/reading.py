@@ -5,7 +5,6 @@ A recording whose file is equal to one that was embedded before is not decoded: 
 Shapes: S samples.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from raclap.archive.sources import Entry, Fact, SourceRecording, Stretch, Unread
 from raclap.archive.windows import cut, is_silent, read_spans
 from raclap.data.audio import LONGEST_SECONDS, open_audio
 from raclap.errors import AudioError
+from raclap.provenance import sha256_of
 
 _NOTHING_HEARD = "nothing can be heard in it, or no voice where voices are asked for"
 
@@ -113,8 +113,7 @@ class RecordingReader:
             yield entry
             return
         try:
-            with entry.path.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            sha256 = sha256_of(entry.path)
         except OSError as error:
             yield Unreadable(entry.name, f"cannot be read ({error.strerror})")
             return

@@ -5,8 +5,9 @@ No hosted widget runs a model with code of its own, so the output is computed he
 Shapes: S samples, k labels.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +106,7 @@ def clips_of_corpora(corpora: Sequence[Manifest], rate: int, count: int) -> tupl
     Raises:
         AudioError: a recording cannot be read.
     """
-    rows = [[(corpus, pair) for pair in _first_rows(corpus)] for corpus in corpora]
+    rows = [[(corpus, pair) for pair in islice(corpus, _MOST_ROWS)] for corpus in corpora]
     allowed = [[own for own in each if _may_be_handed_on(own[1])] for each in rows]
     chosen = _unlike(allowed, count)
     clips = []
@@ -184,11 +185,6 @@ def _rounded(row: torch.Tensor) -> list[float]:
 
 def _beginning(waveform: np.ndarray, rate: int) -> np.ndarray:
     return waveform[: round(LONGEST_SECONDS * rate)]
-
-
-def _first_rows(corpus: Manifest) -> Iterator[Pair]:
-    for _, pair in zip(range(_MOST_ROWS), corpus, strict=False):
-        yield pair
 
 
 def _may_be_handed_on(pair: Pair) -> bool:

@@ -22,7 +22,6 @@ Schuller, "ParaCLAP", Interspeech 2024, and its code.
 """
 
 import copy
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,6 +38,7 @@ from raclap.errors import ModelFolderError
 from raclap.hub.clap_catalogue import PUBLISHED_CLAPS, PublishedClap
 from raclap.hub.export import export
 from raclap.hub.published_weights import MismatchError, checked, first_line, read_state_dict
+from raclap.provenance import sha256_of
 
 TEMPLATE = Path(__file__).with_name("converted_model_card.md")
 
@@ -337,8 +337,7 @@ def _card(
     left_out: tuple[str, ...],
     other_sizes: tuple[tuple[str, Any, Any], ...],
 ) -> str:
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = sha256_of(file)
     card = ModelCard.from_template(
         ModelCardData(
             license=published.licence,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from raclap import __version__
 from raclap.files import replacing
+from raclap.provenance import sha256_of
 from raclap.retrieval.rerank import Reranker
 
 _ROWS, _CLIPS = "audio_embeds", "clips"
@@ -38,7 +39,7 @@ def embed_kept(
     """
     file = kept_in / f"{_hash_of_model(model_folder)}.safetensors"
     known = _read(file)
-    hashes = {clip: _hash(clip) for clip in clips if clip.is_file()}
+    hashes = {clip: sha256_of(clip) for clip in clips if clip.is_file()}
     new = [clip for clip in clips if hashes.get(clip) not in known]
     embeds, bad = reranker.embed_files(new, skip_bad=True) if new else ({}, {})
     if embeds:
@@ -50,12 +51,7 @@ def embed_kept(
 def _hash_of_model(folder: Path) -> str:
     """Of all that decides an embedding: weights, settings, and the release of the code."""
     files = sorted([*folder.glob("*.safetensors"), *folder.glob("*config.json")])
-    return hashlib.sha256("\n".join([__version__, *map(_hash, files)]).encode()).hexdigest()
-
-
-def _hash(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashlib.sha256("\n".join([__version__, *map(sha256_of, files)]).encode()).hexdigest()
 
 
 def _read(file: Path) -> dict[str, Tensor]:

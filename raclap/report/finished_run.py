@@ -8,7 +8,7 @@ from typing import Any
 from raclap.data.facts import CorpusFacts
 from raclap.errors import RaClapError
 from raclap.recipe import Recipe, read_recipe
-from raclap.training.run_folder import CORPORA, RunFolder
+from raclap.training.run_folder import RunFolder
 
 # Of the record of an epoch.
 _KEYS = ("epoch", "loss", "steps", "pairs_per_second", "logit_scale", "layer_weights", "score", "best", "validation")
@@ -79,7 +79,7 @@ def read_run(path: Path, last: bool = False) -> FinishedRun:
         best=best,
         export=export,
         versions=_versions(path / "versions.json"),
-        corpora=_corpora(folder, path),
+        corpora=folder.corpora() or {},
     )
 
 
@@ -96,13 +96,6 @@ def _epochs(folder: RunFolder, path: Path) -> list[dict[str, Any]]:
     if not epochs:
         raise ReportError(f"{path}: no epoch is finished yet, so there is nothing to report")
     return epochs
-
-
-def _corpora(folder: RunFolder, path: Path) -> dict[str, CorpusFacts]:
-    try:
-        return folder.corpora() or {}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ReportError(f"{path / CORPORA}: not facts of corpora ({type(error).__name__}: {error})") from error
 
 
 def _versions(path: Path) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """A recipe's model and processor, built before training: from the Hub, a folder, a package or at random."""
 
-import hashlib
 import importlib.util
 import inspect
 from pathlib import Path
@@ -22,6 +21,7 @@ from modeling_raclap.stock_features_raclap import StockFeatures
 from raclap.errors import ModelFolderError, RecipeError
 from raclap.lora import add_adapters
 from raclap.model_folder import load_model_folder
+from raclap.provenance import sha256_of
 from raclap.recipe import ModelRecipe, TowerRecipe
 
 _PACKAGE = "package:"
@@ -123,8 +123,7 @@ def locate(tower: TowerRecipe) -> str:
         weights = Path(source) / "model.safetensors"
         if not weights.is_file():
             raise ModelFolderError(f"{weights}: no such weights")
-        with weights.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = sha256_of(weights)
         if found != tower.sha256:
             raise ModelFolderError(f"{weights}: SHA-256 is {found}, the recipe expects {tower.sha256}")
     return source
