@@ -88,7 +88,7 @@ class Nearest:
             if len(found) < k:  # the cells that were read hold fewer
                 scores[number], rows[number] = (part[0] for part in self._scanner.search(queries[number][None], k))
             else:
-                pairs = Pairs(np.zeros(k, np.int64), found)
+                pairs = Pairs(np.zeros(k, np.int64), np.sort(found))
                 scores[number], rows[number] = (part[0] for part in rank(index, unit[None], pairs, k))
         return scores, rows
 

@@ -12,20 +12,19 @@ no integers, which is covered generously. Taking the mean away makes r smaller w
 Shapes: N rows, D dimensions, Q queries.
 """
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
-import torch
 
 from raclap.archive import kernels
+from raclap.archive.threads import in_threads
 
 _SAMPLE = 4096  # rows that the mean direction is taken of
-_ROUNDING = 1e-6  # of a score that is computed in double and kept in single precision; its magnitude is at most 4
+_ROUNDING = 4e-6  # of a score in single precision: a few operations on magnitudes of at most 4
 _INT32 = 2**31 - 1
-_CHUNK = 16_384  # rows that a thread takes at a time
+_READ = 16_384  # rows of a block
 _IN_CACHE = 512  # rows in single precision that the cache of a core holds
 
 
@@ -69,12 +68,28 @@ class HeldVectors:
 
     def vector_blocks(self) -> Iterator[np.ndarray]:
         """All in order: (rows, D) float16."""
-        for first in range(0, len(self.vectors), _CHUNK):
-            yield self.vectors[first : first + _CHUNK]
+        for first in range(0, len(self.vectors), _READ):
+            yield self.vectors[first : first + _READ]
 
     def vectors_of(self, ids: np.ndarray) -> np.ndarray:
         """Those at these positions: (rows, D) float16."""
         return self.vectors[ids]
+
+
+class QueryCodes(NamedTuple):
+    """Queries t as whole numbers, so that t·y ≈ u·s·(b·c) + t·m.
+
+    Attributes:
+        codes: (Q, D) int16, b.
+        steps: (Q,) float64, u.
+        offsets: (Q,) float64, t·m.
+        slacks: (Q,) float64, at least ‖t − u·b‖·max ‖s·c‖ and what rounding adds.
+    """
+
+    codes: np.ndarray
+    steps: np.ndarray
+    offsets: np.ndarray
+    slacks: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -109,6 +124,21 @@ class QuantisedVectors:
             first += len(block)
         return cls(codes, scales, errors, mean, longest)
 
+    def of_queries(self, units: np.ndarray, greatest: int, sums_up_to: int = _INT32) -> QueryCodes:
+        """Queries as codes.
+
+        Args:
+            units: (Q, D) float64, of unit length.
+            greatest: code of a component.
+            sums_up_to: what no product with the code of a row may exceed; codes of wide queries are smaller for it.
+        """
+        levels = min(greatest, sums_up_to // (kernels.MAX_CODE * units.shape[1]))
+        steps = np.abs(units).max(axis=1) / levels
+        codes = np.rint(units / steps[:, None])
+        left_out = np.linalg.norm(units - steps[:, None] * codes, axis=1)
+        slacks = left_out * self.longest * (1 + 1e-6) + _ROUNDING
+        return QueryCodes(codes.astype(np.int16), steps, units @ self.mean, slacks)
+
     def coarse(self, query: np.ndarray, rows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Scores from the codes, and how far each can be off.
 
@@ -119,11 +149,7 @@ class QuantisedVectors:
         Returns:
             Both (rows,) float32.
         """
-        levels = min(kernels.MAX_QUERY_CODE, _INT32 // (kernels.MAX_CODE * len(query)))
-        step = float(np.abs(query).max()) / levels
-        code = np.rint(query / step).astype(np.int16)
-        slack = np.linalg.norm(query - step * code) * self.longest * (1 + 1e-6) + _ROUNDING
-        offset = float(query @ self.mean)
+        (code,), (step,), (offset,), (slack,) = self.of_queries(query[None], kernels.MAX_QUERY_CODE)
         size = len(self.codes) if rows is None else len(rows)
         scores = np.empty(size, np.float32)
 
@@ -134,19 +160,6 @@ class QuantisedVectors:
         in_threads(part, size)
         errors = self.errors if rows is None else self.errors[rows]
         return scores, errors + np.float32(slack)
-
-
-def in_threads(work: Callable[[slice], object], size: int, chunk: int = _CHUNK) -> list:
-    """Does `work` on all of range(size), chunk by chunk, by as many threads as torch uses.
-
-    Torch takes that number from OMP_NUM_THREADS, or from `torch.set_num_threads`.
-    """
-    chunks = [slice(first, min(first + chunk, size)) for first in range(0, size, chunk)]
-    threads = min(torch.get_num_threads(), len(chunks))
-    if threads <= 1:
-        return [work(chunk) for chunk in chunks]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, chunks))
 
 
 def _mean_direction(stored: StoredVectors) -> np.ndarray:
@@ -165,6 +178,6 @@ def _quantise(
     """`kernels.quantise` by several threads, so few rows at a time that they stay in the processor's cache."""
 
     def part(rows: slice) -> float:
-        return kernels.quantise(vectors[rows].astype(np.float32), mean, codes[rows], scales[rows], errors[rows])
+        return kernels.quantise(vectors[rows].view(np.uint16), mean, codes[rows], scales[rows], errors[rows])
 
     return max(in_threads(part, len(vectors), _IN_CACHE), default=0.0)

@@ -6,65 +6,25 @@ candidates, and are ranked by their stored vectors in double precision. The orde
 vectors, equal ones by position; what is approximate is only how many candidates there are.
 
 A few queries go one by one over 8-bit integers, which is as fast as memory is read. Many go together through products
-of matrices, in bfloat16 where the processor multiplies it, with the rounding of these in the bounds.
+of matrices (`raclap.archive.sifting`).
 
 Memory: N·(D + 8) bytes for the codes and 24·N for a query; vectors are read from the store as they are needed. Many
-queries take 32 MB for products and up to 100 MB for candidates.
+queries take 2 MB for products and up to 50 MB for candidates.
 
 Shapes: N rows, D dimensions, Q queries, P pairs of a query and a candidate.
 """
 
-from typing import NamedTuple
-
 import numpy as np
-import torch
 
 from raclap.archive import kernels
 from raclap.archive.facts import ArchiveError
-from raclap.archive.quantised import HeldVectors, QuantisedVectors, StoredVectors, in_threads
+from raclap.archive.quantised import HeldVectors, QuantisedVectors, StoredVectors
+from raclap.archive.sifting import Pairs, sift
+from raclap.archive.threads import in_threads, shares
 
 _TOGETHER = 8  # queries from which on matrices are multiplied
 _GROUP = 1024  # queries of one product
-_BLOCK = 8192  # rows of one product
-_CANDIDATES = 4096  # of a query in a group, and four for each wanted row; with more it goes alone
 _FETCHED = 16_384  # vectors that are read at a time
-_SLACK = 1e-6  # rounding of bounds that are kept in single precision
-_BFLOAT16 = 2.0**-8  # of a product that is rounded to bfloat16, relative
-
-
-class Pairs(NamedTuple):
-    """Candidates of several queries.
-
-    Attributes:
-        queries: (P,) int64.
-        rows: (P,) int64, positions.
-    """
-
-    queries: np.ndarray
-    rows: np.ndarray
-
-
-class Sifted(NamedTuple):
-    """What a pass over codes leaves of all rows, for several queries.
-
-    Attributes:
-        best: (Q, K) float32, the greatest lower bounds, least first.
-        counts: (Q,) int64, candidates; more than there is room for means that some are missing.
-        rows: (Q, room) int64, their places among the rows that were gone through.
-        upper: (Q, room) float32, their upper bounds.
-    """
-
-    best: np.ndarray
-    counts: np.ndarray
-    rows: np.ndarray
-    upper: np.ndarray
-
-    @classmethod
-    def nothing(cls, queries: int, k: int) -> "Sifted":
-        """Before any row."""
-        room = (queries, _CANDIDATES + 4 * k)
-        best = np.full((queries, k), -np.inf, np.float32)
-        return cls(best, np.zeros(queries, np.int64), np.empty(room, np.int64), np.empty(room, np.float32))
 
 
 class Scanner:
@@ -129,52 +89,15 @@ class Scanner:
 
     def _together(self, units: np.ndarray, k: int, rows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Ranks the candidates of all queries at once; one that has too many of them goes alone."""
-        sifted = sift_products(self._codes, units, k, rows)
-        fine = np.flatnonzero(sifted.counts <= sifted.rows.shape[1])
-        held = np.arange(sifted.rows.shape[1]) < sifted.counts[fine, None]
-        numbers, columns = np.nonzero(held & (sifted.upper[fine] >= sifted.best[fine, :1]))
-        found = sifted.rows[fine[numbers], columns]
+        sieve = sift(self._codes, units, k, rows)
+        fine = sieve.complete
         scores, places = np.empty((len(units), k), np.float32), np.empty((len(units), k), np.int64)
-        pairs = Pairs(numbers, found if rows is None else rows[found])
-        scores[fine], places[fine] = rank(self._stored, units[fine], pairs, k)
-        for query in np.setdiff1d(np.arange(len(units)), fine):
+        pairs = sieve.pairs()
+        renumbered = np.cumsum(fine) - 1
+        scores[fine], places[fine] = rank(self._stored, units[fine], Pairs(renumbered[pairs.queries], pairs.rows), k)
+        for query in np.flatnonzero(~fine):
             scores[query], places[query] = self._one_by_one(units[query : query + 1], k, rows)
         return scores, places
-
-
-def sift_products(codes: QuantisedVectors, units: np.ndarray, k: int, rows: np.ndarray | None) -> Sifted:
-    """Candidates of many queries by products of matrices, whose rounding is part of the bounds.
-
-    Components of codes are exact in bfloat16, those of queries are rounded before anything else. A sum of D products
-    in single precision is off by at most D·2⁻²³ of the product of the lengths, in whatever order it is taken.
-
-    Args:
-        codes: of all rows.
-        units: (Q, D) float64, queries of unit length.
-        k: rows wanted.
-        rows: positions to choose from; None: all.
-    """
-    rounded = torch.from_numpy(units).to(torch.bfloat16)
-    exact = rounded.double().numpy()
-    summing = (units.shape[1] + 2) * 2.0**-23 * np.linalg.norm(exact, axis=1)
-    slacks = (np.linalg.norm(units - exact, axis=1) + summing) * codes.longest * (1 + 1e-6) + _SLACK
-    offsets = units @ codes.mean
-    kind = _product_type()
-    weights, rounding = rounded.to(kind), _BFLOAT16 if kind is torch.bfloat16 else 0.0
-    sifted = Sifted.nothing(len(units), k)
-    size = len(codes.codes) if rows is None else len(rows)
-    for first in range(0, size, _BLOCK):
-        block = slice(first, min(first + _BLOCK, size))
-        taken = block if rows is None else rows[block]
-        products = (weights @ torch.from_numpy(codes.codes[taken]).to(kind).T).float().numpy()
-        of_rows = (codes.scales[taken], codes.errors[taken])
-
-        def part(q: slice, products=products, of_rows=of_rows, first=first) -> None:
-            of_queries = (offsets[q], slacks[q], rounding)
-            kernels.sift(products[q], *of_rows, *of_queries, first, *(written[q] for written in sifted))
-
-        in_threads(part, len(units), chunk=-(-len(units) // torch.get_num_threads()))
-    return sifted
 
 
 def rank(stored: StoredVectors, units: np.ndarray, pairs: Pairs, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -183,29 +106,48 @@ def rank(stored: StoredVectors, units: np.ndarray, pairs: Pairs, k: int) -> tupl
     Args:
         stored: where these are.
         units: (Q, D) float64, queries of unit length.
-        pairs: at least k of each query.
+        pairs: at least k of each query, by query and position.
         k: rows wanted.
 
     Returns:
         Cosines (Q, k) float32 and positions (Q, k) int64.
     """
+    cosines = (
+        _cosines_of_held(stored, units, pairs) if isinstance(stored, HeldVectors) else _read(stored, units, pairs)
+    )
+    starts = np.searchsorted(pairs.queries, np.arange(len(units) + 1))
+    chosen = np.empty((len(units), k), np.int64)
+
+    def part(q: slice) -> None:
+        kernels.nearest_first(starts[q.start : q.stop + 1], cosines, chosen[q])
+
+    in_threads(part, len(units), shares(len(units)))
+    return cosines[chosen].astype(np.float32), pairs.rows[chosen]
+
+
+def _cosines_of_held(held: HeldVectors, units: np.ndarray, pairs: Pairs) -> np.ndarray:
+    """Of pairs: (P,) float64."""
+    cosines = np.empty(len(pairs.rows), np.float64)
+    bits = held.vectors.view(np.uint16)
+
+    def part(p: slice) -> None:
+        kernels.cosines(units, bits, pairs.queries[p], pairs.rows[p], cosines[p])
+
+    in_threads(part, len(cosines))
+    return cosines
+
+
+def _read(stored: StoredVectors, units: np.ndarray, pairs: Pairs) -> np.ndarray:
+    """Cosines of pairs, (P,) float64; each vector is read once, however many queries it may answer."""
+    cosines = np.empty(len(pairs.rows), np.float64)
     wanted, place = np.unique(pairs.rows, return_inverse=True)
-    order = np.argsort(place, kind="stable")
-    queries, place = pairs.queries[order], place[order]
-    cosines = np.empty(len(order), np.float64)
-    for first in range(0, len(wanted), _FETCHED):
-        vectors = stored.vectors_of(wanted[first : first + _FETCHED]).astype(np.float32)
-        begin, end = np.searchsorted(place, (first, first + len(vectors)))
-
-        def part(chunk: slice, begin=begin, end=end, first=first, vectors=vectors) -> None:
-            of = slice(begin + chunk.start, begin + chunk.stop)
-            kernels.cosines(units, vectors, queries[of], place[of] - first, cosines[of])
-
-        in_threads(part, end - begin)
-    best = np.lexsort((place, -cosines, queries))
-    starts = np.searchsorted(queries[best], np.arange(len(units)))
-    chosen = best[starts[:, None] + np.arange(k)]
-    return cosines[chosen].astype(np.float32), wanted[place[chosen]]
+    by_place = np.argsort(place, kind="stable")
+    begins = np.searchsorted(place[by_place], np.arange(0, len(wanted) + _FETCHED, _FETCHED))
+    for first, begin, end in zip(range(0, len(wanted), _FETCHED), begins[:-1], begins[1:], strict=False):
+        held = HeldVectors(stored.vectors_of(wanted[first : first + _FETCHED]))
+        taken = by_place[begin:end]
+        cosines[taken] = _cosines_of_held(held, units, Pairs(pairs.queries[taken], place[taken] - first))
+    return cosines
 
 
 def unit_queries(queries: np.ndarray, dimensions: int) -> np.ndarray:
@@ -233,9 +175,3 @@ def _ascending(positions: np.ndarray) -> np.ndarray:
 def _greatest(values: np.ndarray, k: int) -> np.float32:
     """The k-th greatest."""
     return np.partition(values, len(values) - k)[len(values) - k]
-
-
-def _product_type() -> torch.dtype:
-    """What matrices are multiplied in: bfloat16 where the processor has instructions for it."""
-    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return torch.bfloat16 if native and torch.backends.mkldnn.is_available() else torch.float32

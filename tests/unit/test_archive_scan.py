@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from raclap.archive import kernels, quantised, scan
+from raclap.archive import kernels, scan, sifting, threads
 from raclap.archive.facts import ArchiveError
-from raclap.archive.quantised import HeldVectors, QuantisedVectors, in_threads
+from raclap.archive.quantised import HeldVectors, QuantisedVectors
 from raclap.archive.scan import Scanner
+from raclap.archive.threads import in_threads
 
 D = 48
 
@@ -69,10 +70,10 @@ def one_spike(rng, size=3000):
 KINDS = (random_vectors, one_direction, copies, all_equal, near_ties, tiny_norms, one_spike)
 
 
-@pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.fixture(params=[True, False], ids=["integers", "float32"])
 def product(request, monkeypatch):
     """Products of matrices in either type, whatever this processor prefers."""
-    monkeypatch.setattr(scan, "_product_type", lambda: request.param)
+    monkeypatch.setattr(sifting, "_multiplies_integers", lambda: request.param)
 
 
 @pytest.mark.parametrize("make", KINDS, ids=[kind.__name__ for kind in KINDS])
@@ -143,19 +144,36 @@ def test_the_rounding_of_the_query_is_in_the_bound():
 
 
 @pytest.mark.parametrize("make", [exact_in_bytes, lambda: one_spike(np.random.default_rng(3), 200)])
-@pytest.mark.parametrize("exact_query", [False, True], ids=["rounded", "exact in bfloat16"])
-def test_no_product_is_further_off_than_its_bound(make, exact_query, product):
+@pytest.mark.parametrize("exact_query", [False, True], ids=["rounded", "exact in bytes"])
+@pytest.mark.parametrize("refined", [False, True], ids=["sifted", "refined"])
+def test_no_product_is_further_off_than_its_bound(make, exact_query, refined, product, monkeypatch):
     vectors = make()
     size, width = vectors.shape
     rng = np.random.default_rng(9)
     units = rng.choice((-1.0, 1.0), (9, width)) if exact_query else rng.standard_normal((9, width))
     units /= np.linalg.norm(units, axis=1, keepdims=True)
-    sifted = scan.sift_products(QuantisedVectors.of(HeldVectors(vectors)), units, size, None)
-    assert (sifted.counts == size).all()  # all are wanted, so all are candidates
+    if not refined:
+        monkeypatch.setattr(kernels, "refine", lambda *_: None)
+    sieve = sifting.sift(QuantisedVectors.of(HeldVectors(vectors)), units, size, None)
+    assert (sieve.counts == size).all()  # all are wanted, so all are candidates
     for query, unit in enumerate(units):
         exact = np.array([cosine(vector, unit) for vector in vectors])
-        assert np.all(sifted.upper[query, :size] >= exact[sifted.rows[query, :size]])
-        assert np.all(np.sort(sifted.best[query]) <= np.sort(exact))
+        assert np.all(sieve.upper[query, :size] >= exact[sieve.found[query, :size]])
+        assert np.all(np.sort(sieve.best[query]) <= np.sort(exact))
+
+
+def test_finer_queries_leave_fewer_candidates(monkeypatch, product):
+    rng = np.random.default_rng(13)
+    codes = QuantisedVectors.of(HeldVectors(random_vectors(rng, 20_000)))
+    units = rng.standard_normal((40, D))
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    fine = sifting.sift(codes, units, 10, None)
+    monkeypatch.setattr(kernels, "refine", lambda *_: None)
+    coarse = sifting.sift(codes, units, 10, None)
+    assert (fine.counts >= 10).all() and fine.counts.sum() < coarse.counts.sum() / 2
+    for query in range(len(units)):  # nothing that the coarse pass did not find, in order
+        kept = fine.found[query, : fine.counts[query]]
+        assert (np.diff(kept) > 0).all() and np.isin(kept, coarse.found[query, : coarse.counts[query]]).all()
 
 
 @pytest.mark.parametrize("together", [1, 9])
@@ -200,7 +218,7 @@ def test_searches_among_some_rows(together):
 
 
 def test_more_rows_than_a_block_and_more_queries_than_a_group(monkeypatch):
-    monkeypatch.setattr(scan, "_BLOCK", 256)
+    monkeypatch.setattr(sifting, "_BLOCK", 250)
     monkeypatch.setattr(scan, "_GROUP", 16)
     monkeypatch.setattr(scan, "_FETCHED", 64)
     rng = np.random.default_rng(2)
@@ -209,7 +227,7 @@ def test_more_rows_than_a_block_and_more_queries_than_a_group(monkeypatch):
 
 
 def test_a_query_with_too_many_candidates_goes_alone(monkeypatch):
-    monkeypatch.setattr(scan, "_CANDIDATES", 0)
+    monkeypatch.setattr(sifting, "_CANDIDATES", 0)
     rng = np.random.default_rng(2)
     vectors = np.concatenate([all_equal(rng, 200), random_vectors(rng, 800)])
     queries = rng.standard_normal((12, D)).astype(np.float32)
@@ -245,23 +263,43 @@ def test_queries_that_point_nowhere(queries, said):
         Scanner(random_vectors(np.random.default_rng(0), 20)).search(queries, 3)
 
 
-def test_the_greatest_width_does_not_overflow():
+@pytest.mark.parametrize("together", [1, 9])
+def test_the_greatest_width_does_not_overflow(together, product):
     """A sum of 8-bit codes in 32 bits, as great as it can be."""
     vectors = np.ones((4, 12_000), np.float16)
     vectors[1] = -1
-    scores, rows = Scanner(vectors).search(np.ones((1, 12_000), np.float32), 4)
-    assert rows.tolist() == [[0, 2, 3, 1]] and np.allclose(scores, [[1, 1, 1, -1]])
+    scores, rows = Scanner(vectors).search(np.ones((together, 12_000), np.float32), 4)
+    assert rows.tolist() == [[0, 2, 3, 1]] * together and np.allclose(scores, [[1, 1, 1, -1]])
 
 
-def test_threads_are_those_of_torch(monkeypatch):
+def test_threads_are_those_of_torch_which_uses_one_in_each(monkeypatch):
     asked = []
-    original = quantised.ThreadPoolExecutor
-    monkeypatch.setattr(quantised, "ThreadPoolExecutor", lambda threads: asked.append(threads) or original(threads))
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    assert sorted(part.start for part in in_threads(lambda part: part, 100, 10)) == list(range(0, 100, 10))
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    in_threads(lambda part: part, 100, 10)
-    assert asked == [3]
+    original = threads.ThreadPoolExecutor
+    monkeypatch.setattr(
+        threads, "ThreadPoolExecutor", lambda count, **rest: asked.append(count) or original(count, **rest)
+    )
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        parts = in_threads(lambda part: (part.start, torch.get_num_threads()), 100, 10)
+        assert parts == [(start, 1) for start in range(0, 100, 10)]
+        assert asked == [3] and torch.get_num_threads() == 3
+        with original(1) as new:
+            assert new.submit(torch.get_num_threads).result() == 3
+        torch.set_num_threads(1)
+        in_threads(lambda part: part, 100, 10)
+        assert asked == [3]
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_half_precision_is_widened_exactly():
+    halves = np.arange(2**16, dtype=np.uint16)
+    finite = np.isfinite(halves.view(np.float16))
+    bits = np.empty(2**16, np.uint32)
+    kernels._widen(halves, bits)
+    widened = bits.view(np.float32).astype(np.float64) * 2.0**112
+    assert (widened[finite] == halves.view(np.float16)[finite].astype(np.float64)).all()
 
 
 def test_compiles_where_no_cache_can_be_written(monkeypatch):
