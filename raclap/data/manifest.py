@@ -8,6 +8,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from raclap.files import replacing
 SPLITS = ("train", "validation", "test")
 _ROW_GROUP = 16_384
 _IN_MEMORY = 250_000  # rows; more are mapped from a file
+_FOLDERS = 4096  # whose place is kept in mind
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,12 +293,28 @@ class Manifest:
         Raises:
             ManifestError: the path leaves the audio root.
         """
-        path = (self.audio_root / pair.audio).resolve()
+        folder, name = os.path.split(pair.audio)
+        path = self._folder(folder) / name
+        if name in ("", "..") or os.path.islink(path):  # noqa: PTH114 - Path raises where a folder may not be entered
+            path = path.resolve()
         if not path.is_relative_to(self.audio_root):
             raise ManifestError(
                 f"{self.path}: row {pair.pair_id}: audio '{pair.audio}' leaves the audio root {self.audio_root}"
             )
         return path
+
+    def _folder(self, folder: str) -> Path:
+        """A folder below the audio root, links followed; the same for all of its recordings, so looked at once."""
+        if folder not in self._folders:
+            if len(self._folders) == _FOLDERS:
+                self._folders.clear()
+            self._folders[folder] = (self.audio_root / folder).resolve()
+        return self._folders[folder]
+
+    @cached_property
+    def _folders(self) -> dict[str, Path]:
+        """Folders that were looked at."""
+        return {}
 
     def _with(self, rows: TableRows) -> "Manifest":
         return Manifest(rows, self.audio_root, self.path)
