@@ -4,6 +4,7 @@ import argparse
 
 from raclap.cli.calibrate import add_calibrate
 from raclap.cli.classify import add_classify
+from raclap.cli.command_parser import CommandParser
 from raclap.cli.convert import add_convert
 from raclap.cli.export import add_export
 from raclap.cli.index import add_index
@@ -32,7 +33,7 @@ _COMMANDS = (
 def main() -> None:
     """Parses the command line and runs the command it names."""
     parser = argparse.ArgumentParser(prog="raclap", description="Find, tag and judge speech by how it sounds.")
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=CommandParser)
     for add in _COMMANDS:
         add(commands)
     arguments = parser.parse_args()

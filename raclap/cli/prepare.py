@@ -12,11 +12,7 @@ _EMBEDDED = "embedded"
 
 
 def add_prepare(commands: argparse._SubParsersAction) -> None:
-    """Adds the command and its options."""
-    from raclap.corpora.options import OPTIONS, takes_pairs, takes_several
-    from raclap.corpora.preparation import READERS, options_of
-
-    takers = {name: [corpus for corpus in READERS if name in options_of(corpus)] for name in OPTIONS}
+    """Adds the command; its options are those of the readers of corpora, which are imported when it is called."""
     parser = commands.add_parser(
         "prepare",
         help="turn a corpus on disk into a manifest",
@@ -26,10 +22,18 @@ def add_prepare(commands: argparse._SubParsersAction) -> None:
             "craft_like) are spoken by espeak-ng; they need no ROOT, but the extra raclap[demo]. Views of craft_like "
             "come with them: its clips again with other captions, or fewer of them."
         ),
-        epilog="\n".join(
-            ["corpora:", *(f"  {name:<22}{_first_line(reader)}" for name, reader in sorted(READERS.items()))]
-        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_later(_add_arguments)
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    from raclap.corpora.options import OPTIONS, takes_pairs, takes_several
+    from raclap.corpora.preparation import READERS, options_of
+
+    takers = {name: [corpus for corpus in READERS if name in options_of(corpus)] for name in OPTIONS}
+    parser.epilog = "\n".join(
+        ["corpora:", *(f"  {name:<22}{_first_line(reader)}" for name, reader in sorted(READERS.items()))]
     )
     parser.add_argument("corpus", help="one of those below, or embedded for the three that the package speaks itself")
     parser.add_argument("root", nargs="?", type=Path, help="folder or table of the corpus, or its name on the Hub")
