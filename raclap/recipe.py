@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from raclap.errors import RecipeError
-from raclap.settings_file import read_settings
+from raclap.settings_file import explained, read_settings
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -501,7 +501,7 @@ def read_recipe(path: Path | str, settings: Sequence[str] = ()) -> Recipe:
     try:
         return Recipe.model_validate(_expand(values, path))
     except ValidationError as error:
-        raise RecipeError(_explain(path, error)) from None
+        raise RecipeError(explained(path, error, _suggestion)) from None
 
 
 def dump_recipe(recipe: Recipe, with_paths: bool = True) -> str:
@@ -598,20 +598,7 @@ def _expand(value: Any, path: Path) -> Any:
         raise RecipeError(f"{path}: '{value}': the variable {error} is not set") from error
 
 
-def _explain(path: Path, error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors():
-        parts = [str(part) for part in problem["loc"]]
-        key, message = ".".join(parts), problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = "unknown key" + _suggestion(parts)
-        elif problem["type"] == "missing":
-            message = "missing"
-        lines.append(f"{path}: {f'key {key!r}: ' if key else ''}{message}")
-    return "\n".join(lines)
-
-
-def _suggestion(parts: list[str]) -> str:
+def _suggestion(parts: Sequence[str]) -> str:
     """Nearest known key of the same section."""
     section: Any = Recipe
     for part in parts[:-1]:

@@ -3,10 +3,12 @@
 A key written twice is an error: YAML would silently keep the last.
 """
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from raclap.errors import RaClapError
 
@@ -49,3 +51,24 @@ def read_settings(path: Path, kind: str, error: type[RaClapError]) -> dict[str, 
     if not isinstance(values, dict):
         raise error(f"{path}: {kind} is a mapping of keys, not {type(values).__name__}")
     return values
+
+
+def explained(path: Path, error: ValidationError, suggestion: Callable[[Sequence[str]], str] = lambda _: "") -> str:
+    """What is wrong with a file that holds no valid settings: a line for each key.
+
+    Args:
+        path: of the file.
+        error: what pydantic found.
+        suggestion: given the parts of a key that is unknown, what to add to the line.
+    """
+    lines = []
+    for problem in error.errors():
+        parts = [str(part) for part in problem["loc"]]
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            message = "unknown key" + suggestion(parts)
+        elif problem["type"] == "missing":
+            message = "missing"
+        key = ".".join(parts)
+        lines.append(f"{path}: {f'key {key!r}: ' if key else ''}{message}")
+    return "\n".join(lines)

@@ -22,7 +22,7 @@ from raclap.retrieval.classification import MEASURES
 from raclap.retrieval.metrics import METRICS
 from raclap.retrieval.ordinality import TAUS
 from raclap.retrieval.protocol import load_protocol
-from raclap.settings_file import read_settings
+from raclap.settings_file import explained, read_settings
 
 _NEXT = "next"
 MEANS = tuple(metric for metric in METRICS if metric != "median_rank")
@@ -342,7 +342,7 @@ def read_plan(path: Path | str, output: Path | None = None, page: Path | None = 
     try:
         return Plan.model_validate(values, context={"folder": path.parent})
     except ValidationError as error:
-        raise PlanError(_explain(path, error)) from None
+        raise PlanError(explained(path, error)) from None
 
 
 def _check_known(key: str, names: Iterable[Any], known: Iterable[Any], kind: str) -> None:
@@ -351,13 +351,3 @@ def _check_known(key: str, names: Iterable[Any], known: Iterable[Any], kind: str
         if name not in known:
             there = ", ".join(map(str, known)) or "none"
             raise PlanError(f"key '{key}': there is no {kind} '{name}'; there are {there}")
-
-
-def _explain(path: Path, error: ValidationError) -> str:
-    messages = {"extra_forbidden": "unknown key", "missing": "missing"}
-    lines = []
-    for problem in error.errors():
-        key = ".".join(map(str, problem["loc"]))
-        message = messages.get(problem["type"], problem["msg"].removeprefix("Value error, "))
-        lines.append(f"{path}: {f'key {key!r}: ' if key else ''}{message}")
-    return "\n".join(lines)
