@@ -22,9 +22,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 import soundfile
 
-from raclap.archive.indexing import IndexSettings, index_archive
+from raclap.archive.indexing import index_archive
 from raclap.archive.moments import Moment
 from raclap.archive.queries import Query
+from raclap.archive.recipe import IndexSettings
 from raclap.archive.searching import ArchiveSearch, SearchOptions
 from raclap.data.audio import decode
 from raclap.data.manifest import Manifest, Pair, read_manifest

@@ -2,7 +2,7 @@
 
     python benchmarks/scale.py --model runs/demo/export --manifest CORPUS/manifest.parquet --windows 100000 1000000
     python benchmarks/scale.py --model runs/demo/export --manifest CORPUS/manifest.parquet      a quick look
-    python benchmarks/scale.py ... --windows 100000 --approximate                               IVF-PQ too: minutes
+    python benchmarks/scale.py ... --windows 100000 --approximate                               IVF-RQ too: minutes
 
 Indexing is that of `raclap index` on the recordings of the manifest, the loading of the model left out. All else is
 measured on made-up vectors, as many as --windows says: unit vectors of the model's size that vary in 48 directions
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="exported model")
     parser.add_argument("--manifest", type=Path, required=True, help="recordings to index")
     parser.add_argument("--windows", type=int, nargs="+", default=[20_000], help="sizes of made-up indexes")
-    parser.add_argument("--approximate", action="store_true", help="build IVF-PQ and measure it too")
+    parser.add_argument("--approximate", action="store_true", help="build IVF-RQ and measure it too")
     asked = parser.parse_args()
 
     print(f"{torch.get_num_threads()} threads")
@@ -120,17 +120,17 @@ def measure_store(folder: Path, windows: int, with_approximate: bool) -> dict[st
 
 
 def measure_approximate(index: ArchiveIndex, queries: np.ndarray) -> dict[str, float]:
-    """What LanceDB's IVF-PQ takes to build, misses and saves."""
+    """What LanceDB's IVF-RQ takes to build, misses and saves."""
     before = size_of(Path(index.path))
     building = timed(lambda: build_approximate(index))
     built = ArchiveIndex.open(index.path)
     nearest = Nearest(built, exact_up_to=0)
     probing = typical(lambda: nearest.search(queries[2:3], 10))
     return {
-        "ivf_pq_build_s": round(building, 1),
-        "ivf_pq_bytes_a_window": round((size_of(Path(index.path)) - before) / index.windows, 1),
-        "ivf_pq_recall_at_10": round(built.facts.approximate.recall_at_10, 3),
-        "ivf_pq_search_ms": round(1e3 * probing, 2),
+        "ivf_rq_build_s": round(building, 1),
+        "ivf_rq_bytes_a_window": round((size_of(Path(index.path)) - before) / index.windows, 1),
+        "ivf_rq_recall_at_10": round(built.facts.approximate.recall_at_10, 3),
+        "ivf_rq_search_ms": round(1e3 * probing, 2),
     }
 
 

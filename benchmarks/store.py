@@ -65,7 +65,7 @@ what varies is only how many candidates there are (some dozens of a million). Th
 
 ## Above a million windows
 
-`raclap.archive.nearest.build_approximate` builds LanceDB's IVF-PQ; its recall at 10 is measured against the exact scan
+`raclap.archive.nearest.build_approximate` builds LanceDB's IVF-RQ; its recall at 10 is measured against the exact scan
 and written to `index.json`. Search uses it above a million windows, unless `exact=True` or a filter is given: these
 are always exact. Windows that are added later are found, too.
 

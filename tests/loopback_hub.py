@@ -457,7 +457,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(504, b"")
             return
         content, headers = answer if isinstance(answer, tuple) else (json.dumps(answer).encode(), {})
-        self._send(200, content, headers)
+        part = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+        if part is None:
+            self._send(200, content, headers)
+            return
+        first, last = int(part[1]), min(int(part[2] or len(content)), len(content) - 1)
+        headers = {**headers, "Content-Range": f"bytes {first}-{last}/{len(content)}"}
+        self._send(206, content[first : last + 1], headers)
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":
@@ -487,7 +493,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _route(method: str, path: str) -> tuple[Callable, dict[str, str]]:
-    """The call that a path names, and what it says of it."""
+    """The call that a path names, and what it says of it; data sets are repositories like models."""
+    path = re.sub("^(/api)?/datasets/", lambda match: "/api/models/" if match[1] else "/", path)
     for wanted, pattern, call in _ROUTES:
         if wanted == method and (match := re.fullmatch(pattern, path)):
             return call, {name: unquote(value) for name, value in match.groupdict().items() if value is not None}

@@ -5,11 +5,16 @@
 The names are looked up when they are asked for: a command that needs one part does not wait for the libraries of all.
 """
 
+import os
 from importlib import import_module
 from typing import Any
 
+# LanceDB reads it once, when it is imported. Its warnings are of what raclap has seen to; its errors are raised, too.
+os.environ.setdefault("LANCEDB_LOG", "error")
+
 _HOMES = {
     "ArchiveSearch": "searching",
+    "DatasetOptions": "dataset_address",
     "IndexReport": "indexing",
     "IndexSettings": "indexing",
     "Moment": "moments",

@@ -18,7 +18,7 @@ from raclap.archive.sources import FACT_COLUMNS
 
 _COLUMNS = (
     "query_id", "query", "rank", "recording", "start", "end", "score", "probability", "percentile", "is_there",
-    "windows", "duplicates", "root",
+    "windows", "duplicates", "root", "dataset_row",
 )  # fmt: skip
 # A spreadsheet takes a cell that begins so for a formula, and computes it.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -59,7 +59,9 @@ def as_csv(answers: Sequence[Answer]) -> str:
     """A row a moment (RFC 4180); a text that a spreadsheet would compute begins with an apostrophe."""
     stream = io.StringIO(newline="")
     writer = csv.writer(stream)
-    writer.writerow([*_COLUMNS, *FACT_COLUMNS])
+    said = dict.fromkeys(name for answer in answers for moment in answer.moments for name in moment.facts)
+    facts = list(dict.fromkeys((*FACT_COLUMNS, *said)))
+    writer.writerow([*_COLUMNS, *facts])
     for answer in answers:
         for rank, moment in enumerate(answer.moments, 1):
             values = moment.to_json()
@@ -71,7 +73,7 @@ def as_csv(answers: Sequence[Answer]) -> str:
                 "is_there": str(moment.is_there).lower(),
                 "duplicates": "; ".join(name for name, _, _ in moment.duplicates),
             }
-            cells = [*(known.get(name) for name in _COLUMNS), *(moment.facts.get(name) for name in FACT_COLUMNS)]
+            cells = [*(known.get(name) for name in _COLUMNS), *(moment.facts.get(name) for name in facts)]
             writer.writerow([_harmless(cell) for cell in cells])
     return stream.getvalue()
 

@@ -3,6 +3,7 @@
 Shapes: S samples.
 """
 
+import hashlib
 import itertools
 import re
 from pathlib import Path
@@ -10,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from modeling_raclap.recording_raclap import Recording, UnreadableAudioError, open_recording
+from modeling_raclap.recording_raclap import Recording
+from raclap.archive.dataset_sound import read_row
 from raclap.archive.facts import ArchiveError
 from raclap.archive.moments import Moment
-from raclap.data.audio import decode
+from raclap.data.audio import AudioBytes, decode, open_checked
 from raclap.data.excerpt import Excerpt, encode
 from raclap.errors import AudioError
 from raclap.files import replacing
@@ -36,7 +38,7 @@ def excerpt_of(moment: Moment, rate: int, longest: float) -> Excerpt:
     start, end = moment.start, moment.end
     if end - start > longest:
         start, end = moment.best_start, moment.best_end
-    waveform = decode(_located(moment), rate, start, min(end, start + longest))
+    waveform = decode(_sound_of(moment), rate, start, min(end, start + longest))
     found = encode(waveform, rate, longest)
     return Excerpt(found.data, is_cut=moment.end - moment.start > longest)
 
@@ -57,16 +59,14 @@ def export_moment(moment: Moment, folder: Path, prefix: str) -> Path:
         ArchiveError: the folder cannot be written.
     """
     target = folder / f"{prefix}-{_plain(moment.recording)}-{moment.start:.2f}-{moment.end:.2f}.flac"
-    path = _located(moment)
+    path = _sound_of(moment)
     try:
-        with open_recording(str(path), str(path)) as recording, replacing(target) as beside:
+        with open_checked(path) as recording, replacing(target) as beside:
             first = round(moment.start * recording.rate)
             last = min(len(recording), round(moment.end * recording.rate))
             if not 0 <= first < last:
                 raise AudioError(f"{path}: {moment.start:.2f} to {moment.end:.2f} s is no longer a stretch of it")
             _write(recording, first, last, beside)
-    except UnreadableAudioError as error:
-        raise AudioError(str(error)) from error
     except (OSError, soundfile.LibsndfileError) as error:
         raise ArchiveError(f"{target}: cannot be written ({getattr(error, 'strerror', None) or error})") from error
     return target
@@ -85,7 +85,13 @@ def _write(recording: Recording, first: int, last: int, target: Path) -> None:
             file.write(part if part.dtype == np.int16 else np.clip(part, -1, 1))
 
 
-def _located(moment: Moment) -> Path:
+def _sound_of(moment: Moment) -> Path | AudioBytes:
+    """The recording: a file, or what is read again of its data set."""
+    if moment.dataset_row is not None:
+        data = read_row(moment.dataset_row, moment.root)
+        if hashlib.sha256(data).hexdigest() != moment.sha256:
+            raise AudioError(f"{moment.recording}: its row has changed since it was indexed; run raclap index again")
+        return AudioBytes(moment.recording, data)
     path = moment.path
     if path is None:
         raise AudioError(f"{moment.recording}: not a file below the archive's root, so its sound cannot be read")

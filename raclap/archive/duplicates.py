@@ -73,7 +73,7 @@ class FoldedMoments:
         return (
             bool(new.sha256)
             and kept.sha256 == new.sha256
-            and kept.moment.recording != new.moment.recording
+            and (kept.moment.root, kept.moment.recording) != (new.moment.root, new.moment.recording)
             and _shared(kept.moment, new.moment) > _SAME_STRETCH
         )
 

@@ -22,10 +22,11 @@ from modeling_raclap import RaClapModel, RaClapProcessor
 from raclap.archive.changes import HeldRecordings
 from raclap.archive.embedding import EmbeddedRecording
 from raclap.archive.facts import ArchiveError, IndexFacts, ModelFacts, facts_exist
-from raclap.archive.indexing import IndexSettings
+from raclap.archive.manifest_source import ManifestSource
 from raclap.archive.nearest import Nearest, build_approximate
 from raclap.archive.reading import ReadRecording, Window
-from raclap.archive.sources import ManifestSource, SourceRecording, Stretch, Unreadable
+from raclap.archive.recipe import USUAL
+from raclap.archive.sources import SourceRecording, Stretch, Unreadable
 from raclap.archive.store import ArchiveIndex
 from raclap.archive.writing import IndexWriter
 from raclap.data.inspection import Inspection
@@ -77,7 +78,7 @@ def evaluate_through_index(
         **settings: the other arguments of `evaluate`.
 
     Returns:
-        The plain evaluation; on the main process also those named `MODEL, index` and `MODEL, IVF-PQ`.
+        The plain evaluation; on the main process also those named `MODEL, index` and `MODEL, IVF-RQ`.
 
     Raises:
         ArchiveError: the index is of another model or cannot be written, or a recording is gone.
@@ -98,7 +99,7 @@ def evaluate_through_index(
     audio_to_text = rank_pairs(F.normalize(stored.audio, dim=-1), stored.text, relevance).audio_to_text
     ways = {"index": _exact_scores(index, rows, stored.text)}
     if options.approximate:
-        ways["IVF-PQ"] = _approximate_scores(index, rows, stored.text)
+        ways["IVF-RQ"] = _approximate_scores(index, rows, stored.text)
     return [plain] + [
         replace(
             plain,
@@ -160,8 +161,8 @@ def _scattered(scores: np.ndarray, places: np.ndarray, N: int) -> Tensor:
 def _indexed(corpus: Inspection, audio: Tensor, made_by: ModelFacts, path: Path) -> tuple[ArchiveIndex, np.ndarray]:
     """The index of a corpus, and the positions (N,) of its clips; what is missing or out of date is put in first."""
     if not facts_exist(path):
-        usual = IndexSettings()  # rows of a manifest are windows as they are
-        ArchiveIndex.create(path, IndexFacts(made_by, usual.window_seconds, usual.hop_seconds))
+        # Rows of a manifest are windows as they are.
+        ArchiveIndex.create(path, IndexFacts(made_by, USUAL.window_seconds, USUAL.hop))
     index = ArchiveIndex.open(path)
     if dict(index.facts.model.weights) != dict(made_by.weights):
         raise ArchiveError(
@@ -194,7 +195,7 @@ def _put(index: ArchiveIndex, corpus: Inspection, audio: Tensor, rows: np.ndarra
     """Puts in the recordings of which clips are missing, with all of their clips in this corpus."""
     row_of = {pair_id: row for row, pair_id in enumerate(corpus.manifest.column("pair_id"))}
     source = ManifestSource(corpus.manifest)
-    writer = IndexWriter(index, HeldRecordings(index, source.root.as_posix()), index, seconds=math.inf)
+    writer = IndexWriter(index, HeldRecordings(index, source.name, str(source.root)), index, seconds=math.inf)
     for entry in source:
         if isinstance(entry, Unreadable):
             raise ArchiveError(f"{corpus.manifest.path}: {entry.name}: {entry.reason}")

@@ -1,7 +1,6 @@
 """What an index was made by: the file `index.json`, which is read before anything else of the index is.
 
-It is small, and replaced as a whole. In a folder it is written beside and renamed; in object storage an object appears
-when all of it has arrived.
+It is small, and replaced as a whole (`address`).
 """
 
 import json
@@ -11,18 +10,21 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from pyarrow import fs
-
 import raclap
+from raclap.archive.address import file_exists, read_file, write_file
 from raclap.errors import RaClapError
-from raclap.files import write_text
 
-FORMAT_VERSION = 1  # of the folder's layout and the table's columns
-_FILE = "index.json"
+FORMAT_VERSION = 2  # of the folder's layout and the table's columns
+FACTS_STEM = "index"
+_FILE = f"{FACTS_STEM}.json"
 
 
 class ArchiveError(RaClapError):
     """An index is missing, damaged, in use or made by something else, or does not have what is asked of it."""
+
+
+class VersionError(ValueError):
+    """An index is of another format version."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +103,16 @@ class IndexFacts:
         """What `to_dict` gave.
 
         Raises:
-            ValueError: the index is of another format version.
+            VersionError: the index is of another format version.
             KeyError, TypeError: a key is missing, or there is one that this release does not know.
         """
         known = dict(values)
         version = known.pop("format_version")
         if version != FORMAT_VERSION:
-            raise ValueError(f"format version {version!r}; this release reads {FORMAT_VERSION}")
+            raise VersionError(
+                f"was made by another release of raclap (format version {version!r}, this one reads "
+                f"{FORMAT_VERSION}); index the archive again, into a new folder"
+            )
         model = ModelFacts(**known.pop("model"))
         approximate = known.pop("approximate", None)
         return cls(model=model, approximate=ApproximateFacts(**approximate) if approximate else None, **known)
@@ -117,17 +122,16 @@ class IndexFacts:
         return replace(self, approximate=approximate)
 
 
-def is_address(path: str | Path) -> bool:
-    """Whether this is object storage (`s3://bucket/index`) and no folder."""
-    return isinstance(path, str) and "://" in path
-
-
 def facts_exist(path: str | Path) -> bool:
-    """Whether there is an `index.json`."""
-    if is_address(path):
-        store, key = fs.FileSystem.from_uri(str(path))
-        return store.get_file_info(f"{key}/{_FILE}").type == fs.FileType.File
-    return (Path(path) / _FILE).is_file()
+    """Whether there is an `index.json`.
+
+    Raises:
+        ArchiveError: the storage does not answer.
+    """
+    try:
+        return file_exists(path, _FILE)
+    except OSError as error:
+        raise ArchiveError(f"{path}: cannot be looked at ({_one_line(error)})") from error
 
 
 def read_facts(path: str | Path) -> IndexFacts:
@@ -137,18 +141,15 @@ def read_facts(path: str | Path) -> IndexFacts:
         ArchiveError: it is missing, damaged or of another format version.
     """
     try:
-        if is_address(path):
-            store, key = fs.FileSystem.from_uri(str(path))
-            with store.open_input_stream(f"{key}/{_FILE}") as stream:
-                text = stream.read().decode("utf-8")
-        else:
-            text = (Path(path) / _FILE).read_text(encoding="utf-8")
+        text = read_file(path, _FILE)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArchiveError(f"{path}: is no index, since it holds no {_FILE} (`raclap index` makes one)") from error
-    except OSError as error:
-        raise ArchiveError(f"{path}: {_FILE} cannot be read ({error})") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArchiveError(f"{path}: {_FILE} cannot be read ({_one_line(error)})") from error
     try:
         return IndexFacts.from_dict(json.loads(text))
+    except VersionError as error:
+        raise ArchiveError(f"{path}: {error}") from error
     except ValueError as error:
         raise ArchiveError(f"{path}: {_FILE} is not what this release of raclap writes ({error})") from error
     except (KeyError, TypeError, AttributeError) as error:
@@ -157,10 +158,8 @@ def read_facts(path: str | Path) -> IndexFacts:
 
 def write_facts(path: str | Path, facts: IndexFacts) -> None:
     """Writes `index.json`, whole or not at all; an `OSError` is the caller's to tell."""
-    text = json.dumps(facts.to_dict(), indent=2, ensure_ascii=False) + "\n"
-    if is_address(path):
-        store, key = fs.FileSystem.from_uri(str(path))
-        with store.open_output_stream(f"{key}/{_FILE}") as stream:
-            stream.write(text.encode("utf-8"))
-    else:
-        write_text(Path(path) / _FILE, text)
+    write_file(path, _FILE, json.dumps(facts.to_dict(), indent=2, ensure_ascii=False) + "\n")
+
+
+def _one_line(error: OSError | UnicodeDecodeError) -> str:
+    return (getattr(error, "strerror", None) or str(error)).partition("\n")[0]

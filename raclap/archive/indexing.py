@@ -1,11 +1,10 @@
 """`raclap index`: an archive of recordings becomes an index, or an index is brought up to what the archive is now.
 
-Under several processes each takes its own recordings by a hash of their names, so that nobody has to hand them out.
+Under several processes each takes its own recordings (`Source.waiting`), so that nobody has to hand them out.
 """
 
 import json
 import time
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -16,42 +15,28 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from modeling_raclap import RaClapModel, RaClapProcessor
+from raclap.archive.address import is_address, write_file
 from raclap.archive.ahead import reading_ahead
 from raclap.archive.changes import HeldRecordings, plan
+from raclap.archive.dataset_address import DatasetOptions
 from raclap.archive.embedding import POOL_BYTES, Embedded, EmbeddedRecording, WindowEmbedder, size_of
-from raclap.archive.facts import ArchiveError, IndexFacts, ModelFacts, facts_exist, is_address, read_facts
-from raclap.archive.nearest import EXACT_UP_TO, build_approximate
+from raclap.archive.facts import ArchiveError, IndexFacts, ModelFacts, facts_exist, read_facts
+from raclap.archive.nearest import approximate_is_due, build_approximate
 from raclap.archive.progress import IndexingBar
 from raclap.archive.reading import CarriedOver, RecordingReader
-from raclap.archive.sources import Entry, Source, Unreadable, open_source
+from raclap.archive.recipe import USUAL, IndexSettings
+from raclap.archive.source_opening import open_source
+from raclap.archive.sources import Entry, Source, Unreadable
 from raclap.archive.store import ArchiveIndex
 from raclap.archive.voice_activity import VoiceDetector
-from raclap.archive.writing import IndexWriter, drop
+from raclap.archive.writing import IndexWriter
 from raclap.data.audio import LONGEST_SECONDS, SHORTEST_SECONDS
-from raclap.files import write_text
 from raclap.model_folder import load_model_folder
 from raclap.model_folder_check import check_model_folder
 from raclap.processes import join_processes
 from raclap.provenance import weights_digests
 
 UNREADABLE_LIST = "unreadable.jsonl"
-
-
-@dataclass(frozen=True)
-class IndexSettings:
-    """How recordings are cut, and how often what is done is kept.
-
-    Attributes:
-        window_seconds: length of a window.
-        hop_seconds: from the beginning of one to that of the next.
-        voice_activity: leave out windows in which there is no voice.
-        commit_seconds: between two commits.
-    """
-
-    window_seconds: float = 10.0
-    hop_seconds: float = 5.0
-    voice_activity: bool = False
-    commit_seconds: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -97,31 +82,34 @@ def index_archive(
     source: Path | str,
     index: Path | str,
     model_folder: Path | str,
-    settings: IndexSettings = IndexSettings(),
+    settings: IndexSettings = USUAL,
     audio_root: Path | None = None,
     progress: bool = True,
+    dataset: DatasetOptions | None = None,
 ) -> IndexReport:
     """Makes an index of an archive, or brings it up to date: what was stopped goes on where it was.
 
     New recordings are added, changed ones renewed, and those that are not there any more dropped; what cannot be read
-    is listed in `INDEX/unreadable.jsonl`. Rows of other roots stay as they are.
+    is listed in `INDEX/unreadable.jsonl`. Recordings of other sources stay as they are.
 
     Args:
-        source: a folder of recordings, which are cut into windows, or a manifest, whose rows are windows as they are.
+        source: a folder of recordings or a data set, such as `hf://datasets/NAME`, which are cut into windows, or a
+            manifest, whose rows are windows as they are.
         index: a folder that is new, empty or an index; or an address of object storage.
         model_folder: exported model.
         settings: of windows.
         audio_root: where the audio of a manifest lies, if not where it says.
         progress: show a progress bar.
+        dataset: which rows of a data set are meant; None: all.
 
     Raises:
-        ArchiveError: there is no recording, the index is of another model or other windows, is being written, or
-            cannot be written.
+        ArchiveError: there is no recording or data set, the index is of another model or other windows, is being
+            written, or cannot be written.
         ManifestError, ModelFolderError: the manifest or the model is not as it should be.
     """
     began = time.perf_counter()
     state = join_processes()
-    recordings = open_source(source, audio_root)
+    recordings = open_source(source, audio_root, dataset, progress and state.is_main_process)
     _check_apart(Path(source), index)
     if next(iter(recordings), None) is None:
         raise ArchiveError(recordings.nothing_found)
@@ -136,6 +124,9 @@ def index_archive(
     with state.main_process_first():
         if not facts_exist(index):
             ArchiveIndex.create(index, _facts(model_folder, weights, model, rate, settings))
+        if state.is_main_process and recordings.added_fields:
+            with (opened := ArchiveIndex.open(index)).writing():
+                opened.add_columns(recordings.added_fields)
     with ArchiveIndex.open(index).writing() if state.is_main_process else nullcontext():
         run = _Run(recordings, index, model.to(state.device), processor, settings, state, progress)
         return replace(run.finish(), seconds=time.perf_counter() - began)
@@ -158,7 +149,7 @@ class _Run:
         self._archive = ArchiveIndex.open(index)
         self._state = state
         former = ArchiveIndex.open(index)
-        self._held = HeldRecordings(former, source.root.as_posix())
+        self._held = HeldRecordings(former, source.name, str(source.root), source.columns)
         self._plan = plan(source, self._held)
         self._writer = IndexWriter(self._archive, self._held, former, settings.commit_seconds)
         share = self._plan.waiting_bytes // state.num_processes
@@ -168,9 +159,10 @@ class _Run:
         self._reader = RecordingReader(
             processor.feature_extractor,
             round(settings.window_seconds * rate),
-            round(settings.hop_seconds * rate),
+            round(settings.hop * rate),
             self._held,
             self._plan.moved_from,
+            self._plan.copied_from,
             VoiceDetector(rate) if settings.voice_activity else None,
         )
 
@@ -194,28 +186,39 @@ class _Run:
 
     def _waiting(self) -> Iterator[Entry]:
         """What this process has to look at."""
-        own, processes = self._state.process_index, self._state.num_processes
-        for entry in self._source:
-            is_own = zlib.crc32(entry.name.encode(errors="surrogateescape")) % processes == own
-            if is_own and (isinstance(entry, Unreadable) or not self._held.is_as_it_was(entry)):
-                yield entry
+
+        def is_wanted(entry: Entry) -> bool:
+            return isinstance(entry, Unreadable) or not self._held.is_as_it_was(entry)
+
+        return self._source.waiting(
+            is_wanted, self._plan.waiting_parts, self._state.process_index, self._state.num_processes
+        )
 
     def _tidy(self, total: Counter, unreadable: list[Unreadable]) -> None:
         """What is done once, when all processes have written."""
         archive = ArchiveIndex.open(self._archive.path)
-        drop(archive, self._plan.gone)
+        if self._plan.gone:
+            archive.renew(self._plan.gone, None)
         if total or self._plan.gone:
             archive.compact()
-            if archive.windows > EXACT_UP_TO:
+            if approximate_is_due(archive):
                 build_approximate(archive)
-        if not is_address(archive.path):
-            lines = [json.dumps({"recording": item.name, "reason": item.reason}) for item in unreadable]
-            write_text(Path(archive.path) / UNREADABLE_LIST, "".join(f"{line}\n" for line in sorted(lines)))
+        _list_unreadable(archive.path, unreadable)
         if not archive.windows:
             raise ArchiveError(
                 f"{self._source.root}: none of its {len(unreadable):,} recordings can be used; the first is "
                 f"{unreadable[0].name}: {unreadable[0].reason}"
             )
+
+
+def _list_unreadable(index: Path | str, unreadable: list[Unreadable]) -> None:
+    lines = [json.dumps({"recording": item.name, "reason": item.reason}) for item in unreadable]
+    try:
+        write_file(index, UNREADABLE_LIST, "".join(f"{line}\n" for line in sorted(lines)))
+    except OSError as error:
+        raise ArchiveError(
+            f"{index}/{UNREADABLE_LIST}: cannot be written ({error.strerror or error}); all else is in the index"
+        ) from error
 
 
 def _counted(item: Embedded) -> dict[str, float]:
@@ -243,7 +246,7 @@ def _facts(
     folder: Path, weights: dict[str, str], model: RaClapModel, rate: int, settings: IndexSettings
 ) -> IndexFacts:
     made_by = ModelFacts.of_config(str(folder.resolve()), weights, model.config, rate)
-    return IndexFacts(made_by, settings.window_seconds, settings.hop_seconds, settings.voice_activity)
+    return IndexFacts(made_by, settings.window_seconds, settings.hop, settings.voice_activity)
 
 
 def _check_apart(source: Path, index: Path | str) -> None:
@@ -273,7 +276,7 @@ def _check_same(
             f"{index}: was made by another model ({facts.model.name}) than {folder}; name that model, or a new folder"
         )
     made = (facts.window_seconds, facts.hop_seconds, facts.voice_activity)
-    if made != (settings.window_seconds, settings.hop_seconds, settings.voice_activity):
+    if made != (settings.window_seconds, settings.hop, settings.voice_activity):
         voice = " --voice-activity" if facts.voice_activity else ""
         raise ArchiveError(
             f"{index}: was made with --window {facts.window_seconds:g} --hop {facts.hop_seconds:g}{voice}; say the "
@@ -283,7 +286,7 @@ def _check_same(
 
 def _check_windows(settings: IndexSettings, longest_seconds: float | None) -> None:
     """Raises an `ArchiveError` where the tower cannot read such windows, or they do not follow each other."""
-    window, hop = settings.window_seconds, settings.hop_seconds
+    window, hop = settings.window_seconds, settings.hop
     longest = min(LONGEST_SECONDS, longest_seconds or LONGEST_SECONDS)
     if not SHORTEST_SECONDS <= window <= longest:
         raise ArchiveError(f"--window {window:g}: expected {SHORTEST_SECONDS:g} to {longest:g} seconds")

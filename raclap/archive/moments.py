@@ -19,7 +19,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 import numpy as np
+import pyarrow.compute as pc
 
+from raclap.archive.dataset_sound import row_is_there
+from raclap.archive.filters import quoted
 from raclap.archive.levels import crossing, cut_by_level, overlap_of
 from raclap.archive.store import ArchiveIndex
 
@@ -46,8 +49,10 @@ class Moment:
         windows: how many make the moment.
         probability: that the words fit, at even odds; None where the model or the query allows of none.
         percentile: percentage of random pairs of clip and caption with a lower cosine; None as `probability`.
-        facts: what a manifest says of the best window, where it says anything.
+        facts: what a manifest or data set says of the best window, where it says anything.
         duplicates: recordings with nearly the same sound that were folded under this one, with start and end.
+        dataset_row: address of the recording's row in a data set; None: it is of none.
+        sha256: of what the recording's file held; empty where it is not known.
     """
 
     recording: str
@@ -62,6 +67,8 @@ class Moment:
     percentile: float | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     duplicates: tuple[tuple[str, float, float], ...] = ()
+    dataset_row: str | None = None
+    sha256: str = ""
 
     @property
     def path(self) -> Path | None:
@@ -73,7 +80,9 @@ class Moment:
 
     @property
     def is_there(self) -> bool:
-        """Whether the recording is still where it was."""
+        """Whether the recording is still where it was; of a data set on the Hub it is taken for granted."""
+        if self.dataset_row is not None:
+            return row_is_there(self.dataset_row)
         return self.path is not None and self.path.is_file()
 
     def to_json(self) -> dict[str, Any]:
@@ -89,6 +98,7 @@ class Moment:
             "best_end": round(self.best_end, 3),
             "windows": self.windows,
             "root": self.root,
+            "dataset_row": self.dataset_row,
             "facts": dict(self.facts),
             "duplicates": [
                 {"recording": name, "start": round(start, 3), "end": round(end, 3)}
@@ -124,6 +134,24 @@ class Track:
 
 
 @dataclass(frozen=True)
+class WindowPlace:
+    """Which window of which recording.
+
+    Attributes:
+        row: position in the index.
+        source, recording: name of the source, and of the recording in it.
+        window: number, from 0.
+        windows: of the recording.
+    """
+
+    row: int
+    source: str
+    recording: str
+    window: int
+    windows: int
+
+
+@dataclass(frozen=True)
 class Extent:
     """Where a moment lies.
 
@@ -146,35 +174,31 @@ class Tracks:
 
     def __init__(self, index: ArchiveIndex):
         self._index = index
-        self._known: OrderedDict[tuple[str, int], Track] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str, int], Track] = OrderedDict()
 
-    def around(self, row: int, recording: str, window: int, windows: int) -> Track:
-        """The windows around one, at least 2,000 either way where there are as many.
-
-        Args:
-            row: position of the window in the index.
-            recording: that it is of.
-            window: its number, from 0.
-            windows: of the recording.
-        """
-        block = window // _EITHER_WAY
-        track = self._known.pop((recording, block), None)
+    def around(self, place: WindowPlace) -> Track:
+        """The windows around one, at least 2,000 either way where there are as many."""
+        block = place.window // _EITHER_WAY
+        key = place.source, place.recording, block
+        track = self._known.pop(key, None)
         if track is None:
-            low, high = max(0, (block - 1) * _EITHER_WAY), min(windows, (block + 2) * _EITHER_WAY)
-            track = self._read(recording, row - window + low, high - low)
-        self._known[recording, block] = track
+            low, high = max(0, (block - 1) * _EITHER_WAY), min(place.windows, (block + 2) * _EITHER_WAY)
+            track = self._read(place, low, high)
+        self._known[key] = track
         if len(self._known) > _KEPT_TRACKS:
             self._known.popitem(last=False)
         return track
 
-    def _read(self, recording: str, first: int, count: int) -> Track:
+    def _read(self, place: WindowPlace, low: int, high: int) -> Track:
         """A recording's windows are written together, and so lie together; where they do not, they are sought."""
-        ids = np.arange(max(0, first), min(first + count, self._index.windows))
-        table = self._index.rows(ids, ["recording", "window", "start", "end"])
-        if any(name != recording for name in table["recording"].to_pylist()):
-            quoted = recording.replace("'", "''")
-            ids = self._index.where(f"recording = '{quoted}'")
-            table = self._index.rows(ids, ["recording", "window", "start", "end"])
+        first = place.row - place.window
+        ids = np.arange(max(0, first + low), min(first + high, self._index.windows))
+        columns = ["source", "recording", "start", "end"]
+        table = self._index.rows(ids, columns)
+        own = pc.and_(pc.equal(table["source"], place.source), pc.equal(table["recording"], place.recording))
+        if len(ids) < high - low or not pc.all(own).as_py():
+            ids = self._index.where(f"source = {quoted(place.source)} and recording = {quoted(place.recording)}")
+            table = self._index.rows(ids, columns)
         start, end = (table[name].to_numpy().astype(np.float64) for name in ("start", "end"))
         order = np.lexsort((end, start))
         vectors = self._index.vectors_of(ids).astype(np.float32)
@@ -241,14 +265,10 @@ class MomentFinder:
         self._taken: set[int] = set()
         self._curves: dict[tuple[int, int], _Curve] = {}
 
-    def extent(self, row: int, recording: str, window: int, windows: int) -> Extent:
-        """The moment that a window is of.
-
-        Args:
-            row, recording, window, windows: see `Tracks.around`.
-        """
-        track = self._tracks.around(row, recording, window, windows)
-        place = int(np.flatnonzero(track.rows == row)[0])
+    def extent(self, window: WindowPlace) -> Extent:
+        """The moment that a window is of."""
+        track = self._tracks.around(window)
+        place = int(np.flatnonzero(track.rows == window.row)[0])
         low, high = track.run_of(place, None if self._among is None else np.isin(track.rows, self._among))
         curve = self._curve(track, low, high)
         place -= low

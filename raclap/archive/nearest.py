@@ -1,10 +1,14 @@
-"""Which search an index is asked by: exact up to a million windows, above that LanceDB's IVF-PQ where it was built.
+"""Which search an index is asked by: exact up to a million windows, above that LanceDB's IVF-RQ where it was built.
 
-IVF-PQ (inverted file and product quantisation) reads the cells nearest to a query, a fraction of the index, and ranks
-what it finds there again by the stored vectors. What it misses is measured when it is built: its recall stands in
-`index.json`. Who cannot miss anything asks for `exact=True`, which reads all vectors once and keeps their codes.
+IVF-RQ (an inverted file of cells, and in each of them codes of one bit a dimension) reads the cells nearest to a
+query, a fraction of the index, and ranks what it finds there again by the stored vectors. What it misses is measured
+when it is built: its recall stands in `index.json`. Who cannot miss anything asks for `exact=True`, which reads all
+vectors once and keeps their codes. Product quantisation (IVF-PQ) of as many bytes finds less, and takes ten times as
+long to build (docs/scale.md).
 
-Source: Jégou, Douze and Schmid, "Product Quantization for Nearest Neighbor Search", 2011 (IVFADC).
+Sources: Jégou, Douze and Schmid, "Product Quantization for Nearest Neighbor Search", 2011 (the inverted file); Gao and
+Long, "RaBitQ: Quantizing High-Dimensional Vectors with a Theoretical Error Bound for Approximate Nearest Neighbor
+Search", 2024 (the codes).
 
 Shapes: N rows, D dimensions, Q queries, K wanted rows.
 """
@@ -23,8 +27,10 @@ EXACT_UP_TO = 1_000_000  # windows
 _HELD_BYTES = 256 << 20  # of vectors that stay in memory beside their codes: candidates need not be read again
 _READ = 65_536  # windows that a filter leaves, up to which they are read instead of all codes
 _RECALL_OF, _RECALL_AT = 200, 10
-_REFINE = 20
-_PROBES = 0.05  # share of the cells that a query reads
+_REFINE = 100  # candidates a wanted row: what one bit a dimension confuses, stored vectors tell apart
+_PROBES = 64  # cells that a query reads, however many there are
+_GROWTH = 0.1  # share of the windows by which an index may grow or shrink before its cells are made anew
+_A_PARTITION = 256  # windows that LanceDB trains a cell on, at least
 
 
 class Nearest:
@@ -59,7 +65,7 @@ class Nearest:
         Raises:
             ArchiveError: a query is zero, not finite, or has other than D dimensions.
         """
-        if self.approximate is None or exact or "_scanner" in self.__dict__:
+        if self.approximate is None or exact:
             return self._scanner.search(queries, k, among)
         if among is None:
             return self._approximately(queries, k, self.approximate)
@@ -93,16 +99,27 @@ class Nearest:
         return scores, rows
 
 
+def approximate_is_due(index: ArchiveIndex) -> bool:
+    """Whether an index is large enough for an approximate search, and has none or one that was made for another size.
+
+    Windows that come later are put in the cells that there are.
+    """
+    if index.windows <= EXACT_UP_TO or not index.can_be_approximate:
+        return False
+    built = index.facts.approximate
+    return built is None or abs(index.windows - built.rows) > _GROWTH * built.rows
+
+
 def build_approximate(
     index: ArchiveIndex, probes: int | None = None, refine_factor: int = _REFINE
 ) -> ApproximateFacts:
-    """Builds IVF-PQ over all vectors, measures what it misses, and writes both into the index.
+    """Builds IVF-RQ over all vectors, measures what it misses, and writes both into the index.
 
     The queries are stored vectors, evenly spread; the recall of texts, which lie apart from all audio, can differ.
 
     Args:
         index: open, and held by `writing` where others could write.
-        probes: cells that a query reads; None: a twentieth of them.
+        probes: cells that a query reads; None: 64, or all.
         refine_factor: candidates a wanted row that are ranked again by their stored vectors.
 
     Returns:
@@ -111,9 +128,9 @@ def build_approximate(
     Raises:
         ArchiveError: there are too few windows, or the index cannot be written.
     """
-    partitions = max(1, round(math.sqrt(index.windows)))
-    probes = max(1, math.ceil(_PROBES * partitions)) if probes is None else probes
-    index.build_ivf_pq(partitions)
+    partitions = max(1, min(round(math.sqrt(index.windows)), index.windows // _A_PARTITION))
+    probes = min(_PROBES, partitions) if probes is None else probes
+    index.build_ivf_rq(partitions)
     spread = np.unique(np.linspace(0, index.windows - 1, min(index.windows, _RECALL_OF)).astype(np.int64))
     queries = index.vectors_of(spread).astype(np.float32)
     queries = queries[np.any(queries, axis=1)]

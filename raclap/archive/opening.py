@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from modeling_raclap import RaClapModel, RaClapProcessor
-from raclap.archive.facts import ArchiveError, is_address
+from raclap.archive.address import is_address
+from raclap.archive.facts import ArchiveError
 from raclap.archive.store import ArchiveIndex
 from raclap.model_folder import load_model_folder
 from raclap.processes import join_processes

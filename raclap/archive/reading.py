@@ -5,6 +5,7 @@ A recording whose file is equal to one that was embedded before is not decoded: 
 Shapes: S samples.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from modeling_raclap import RaClapFeatureExtractor
 from raclap.archive.changes import HeldRecordings, Key
 from raclap.archive.sources import Entry, Fact, SourceRecording, Stretch, Unreadable
 from raclap.archive.windows import cut, is_silent, read_spans
-from raclap.data.audio import LONGEST_SECONDS, open_audio
+from raclap.data.audio import LONGEST_SECONDS, AudioBytes, open_audio
 from raclap.errors import AudioError
 from raclap.provenance import sha256_of
 
@@ -29,7 +30,7 @@ class Window:
     Attributes:
         name: of its recording.
         start, end: seconds in the recording.
-        facts: of its manifest row, values of `FACT_COLUMNS`; None without a manifest.
+        facts: of its row in a manifest or data set, values of the source's `columns`; None without one.
         size: bytes of the file that it stands for, of which progress is counted.
     """
 
@@ -79,10 +80,12 @@ class CarriedOver:
     Attributes:
         recording: where it lies now.
         former: which recording of the index it is.
+        is_copy: whether that one stays what it is.
     """
 
     recording: SourceRecording
     former: Key
+    is_copy: bool = False
 
 
 Read = ReadWindow | ReadRecording | CarriedOver | Unreadable
@@ -96,7 +99,7 @@ class RecordingReader:
         features: the model's feature extractor: its rate, trimming and longest clip.
         window, hop: samples.
         held: what the index holds.
-        moved_from: see `Plan`.
+        moved_from, copied_from: see `Plan`.
         has_voice: tells whether there is a voice in a (S,) float32 window; None: every window is taken.
     """
 
@@ -105,6 +108,7 @@ class RecordingReader:
     hop: int
     held: HeldRecordings
     moved_from: dict[str, Key]
+    copied_from: dict[str, Key]
     has_voice: Callable[[np.ndarray], bool] | None = None
 
     def __call__(self, entry: Entry) -> Iterator[Read]:
@@ -113,13 +117,13 @@ class RecordingReader:
             yield entry
             return
         try:
-            sha256 = sha256_of(entry.path)
+            sha256 = _sha256_of(entry.path)
         except OSError as error:
             yield Unreadable(entry.name, f"cannot be read ({error.strerror})")
             return
-        former = self._former(entry, sha256)
-        if former is not None:
-            yield CarriedOver(entry, former)
+        carried = self._carried(entry, sha256)
+        if carried is not None:
+            yield carried
             return
         windows, silent, problems = 0, 0, []
         for stretch in entry.stretches or (None,):
@@ -139,10 +143,15 @@ class RecordingReader:
         else:
             yield Unreadable(entry.name, problems[0] if problems else _NOTHING_HEARD)
 
-    def _former(self, recording: SourceRecording, sha256: str) -> Key | None:
-        key = Key(self.held.root, recording.name)
+    def _carried(self, recording: SourceRecording, sha256: str) -> CarriedOver | None:
+        """What the index has of the same sound, if it is cut in the same way."""
+        key = self.held.key(recording.name)
         former = key if self.held.sha256(key) == sha256 else self.moved_from.get(sha256)
-        return former if former is not None and self.held.is_described_as(former, recording) else None
+        is_copy = former is None and sha256 in self.copied_from
+        former = self.copied_from[sha256] if is_copy else former
+        if former is None or not self.held.is_described_as(former, recording):
+            return None
+        return CarriedOver(recording, former, is_copy)
 
     def _windows(self, recording: SourceRecording, stretch: Stretch | None) -> Iterator[ReadWindow | None]:
         """The windows of a recording or of one row; None in the place of a silent one."""
@@ -154,7 +163,7 @@ class RecordingReader:
                 heard = self._heard(waveform)
                 start = (begin or 0.0) + first / rate
                 end = finish if finish is not None and last == len(sound) else (begin or 0.0) + last / rate
-                facts = None if stretch is None else stretch.facts
+                facts = recording.facts if stretch is None else stretch.facts
                 size = recording.size / (len(spans) * max(1, len(recording.stretches)))
                 window = Window(recording.name, start, end, facts, size)
                 yield None if heard is None else ReadWindow(window, heard)
@@ -176,6 +185,10 @@ class RecordingReader:
         return trimmed if len(trimmed) >= self.features.shortest_samples else None
 
 
-def _reason(error: AudioError, path: Path, stretch: Stretch | None) -> str:
+def _sha256_of(path: Path | AudioBytes) -> str:
+    return hashlib.sha256(path.data).hexdigest() if isinstance(path, AudioBytes) else sha256_of(path)
+
+
+def _reason(error: AudioError, path: Path | AudioBytes, stretch: Stretch | None) -> str:
     reason = str(error).removeprefix(f"{path}: ")
     return reason if stretch is None else f"row {stretch.facts[0]}: {reason}"

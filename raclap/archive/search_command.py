@@ -19,6 +19,7 @@ from raclap.archive.searching import ArchiveSearch, SearchOptions
 from raclap.errors import AudioError
 from raclap.files import write_text
 
+_Recording = tuple[str, str]  # root and name
 _ENDINGS = {".json": "json", ".csv": "csv", ".html": "html", ".htm": "html"}
 
 
@@ -81,7 +82,7 @@ def search_index(
         for query, moments in zip(queries, search.search_all(queries, options), strict=True)
     ]
     lost = {
-        moment.recording: "no longer there, or not a file below the archive's root"
+        _key(moment): "no longer there, or not a file below the archive's root"
         for answer in answers
         for moment in answer.moments
         if not moment.is_there
@@ -91,7 +92,7 @@ def search_index(
         lost = bad | lost
     if output.form == "html":
         sound = collect_sound(answers, search.index.facts.model.sampling_rate)
-        lost = {answers[of].moments[rank].recording: why for (of, rank), why in sound.missing.items()} | lost
+        lost = {_key(answers[of].moments[rank]): why for (of, rank), why in sound.missing.items()} | lost
         _write(output.file, render_search_page(answers, sound, _facts(search, options)))
     elif output.form == "table":
         print_table(answers)
@@ -104,7 +105,11 @@ def search_index(
     _report(answers, lost, options)
 
 
-def _export(answers: Sequence[Answer], folder: Path) -> tuple[list[Answer], dict[str, str]]:
+def _key(moment: Moment) -> _Recording:
+    return moment.root, moment.recording
+
+
+def _export(answers: Sequence[Answer], folder: Path) -> tuple[list[Answer], dict[_Recording, str]]:
     """Answers with the files of their moments, and reasons by recording of those that could not be read."""
     several, bad, exported = len(answers) > 1, {}, []
     ranked = [(number, rank) for number, answer in enumerate(answers) for rank in range(len(answer.moments))]
@@ -115,7 +120,7 @@ def _export(answers: Sequence[Answer], folder: Path) -> tuple[list[Answer], dict
         try:
             clips[number, rank] = export_moment(moment, folder, prefix)
         except AudioError as error:
-            bad[moment.recording] = str(error)
+            bad[_key(moment)] = str(error)
     for number, answer in enumerate(answers):
         own = {rank: path for (of, rank), path in clips.items() if of == number}
         exported.append(Answer(answer.query, answer.moments, own))
@@ -140,11 +145,11 @@ def _facts(search: ArchiveSearch, options: SearchOptions) -> dict[str, str]:
     return {**facts, "written by": f"raclap {raclap.__version__}"}
 
 
-def _report(answers: Sequence[Answer], lost: dict[str, str], options: SearchOptions) -> None:
+def _report(answers: Sequence[Answer], lost: dict[_Recording, str], options: SearchOptions) -> None:
     """To standard error: standard output is for what another program reads."""
     if lost:
         _say(f"the sound of {len(lost)} recordings cannot be read:")
-    for name, reason in lost.items():
+    for (_, name), reason in lost.items():
         _say(f"  {shown(name)}: {shown(reason)}")
     without = [answer.query.name for answer in answers if not answer.moments]
     if without:

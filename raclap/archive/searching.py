@@ -22,7 +22,7 @@ import torch
 from modeling_raclap import RaClapModel, RaClapProcessor
 from raclap.archive.duplicates import Candidate, FoldedMoments
 from raclap.archive.facts import ArchiveError
-from raclap.archive.moments import Moment, MomentFinder, Tracks
+from raclap.archive.moments import Moment, MomentFinder, Tracks, WindowPlace
 from raclap.archive.nearest import Nearest
 from raclap.archive.opening import open_with_model
 from raclap.archive.queries import WEIGHT, Query, QueryError, check_query, combine
@@ -31,7 +31,7 @@ from raclap.archive.store import ArchiveIndex
 from raclap.retrieval.rerank import Reranker
 
 _FETCHED, _A_MOMENT, _MORE = 64, 8, 4  # windows at least, windows a wanted moment, times as many when that is too few
-_PLACE = ("recording", "root", "window", "windows", "start", "end", "sha256")
+_PLACE = ("recording", "root", "source", "window", "windows", "start", "end", "sha256")
 _SHARED_SECONDS = 1e-6
 
 _Nearest = tuple[np.ndarray, np.ndarray]  # scores and positions
@@ -211,17 +211,18 @@ class ArchiveSearch:
     ) -> list[Moment]:
         folded = FoldedMoments(options.duplicates)
         finder = MomentFinder(self._tracks, vector, among)
-        found: dict[str, list[tuple[float, float]]] = {}
+        found: dict[tuple[str, str], list[tuple[float, float]]] = {}
         for score, row, facts in hits:
-            name, start, end = facts["recording"], facts["start"], facts["end"]
-            own = found.setdefault(name, [])
+            root, name, start, end = (facts[column] for column in ("root", "recording", "start", "end"))
+            own = found.setdefault((root, name), [])
             if options.merge and any(_overlap(start, end, *other) for other in own):
                 continue
-            moment = self._known(query, Moment(name, facts["root"], start, end, score, start, end))
+            found_here = Moment(name, root, start, end, score, start, end, sha256=facts["sha256"])
+            moment = self._known(query, found_here)
             if options.min_probability is not None and moment.probability < options.min_probability:
                 break
             if options.merge and facts["windows"] > 1:
-                extent = finder.extent(row, name, facts["window"], facts["windows"])
+                extent = finder.extent(WindowPlace(row, facts["source"], name, facts["window"], facts["windows"]))
                 moment = replace(moment, start=extent.start, end=extent.end, windows=len(extent.rows))
             own.append((moment.start, moment.end))
             new = Candidate(moment, facts["sha256"], self._direction(row) if options.duplicates is not None else None)
@@ -229,7 +230,7 @@ class ArchiveSearch:
                 continue
             if len(folded) == options.k:
                 break
-            folded.add(replace(new, moment=replace(moment, facts=self._facts(row))))
+            folded.add(replace(new, moment=self._described(moment, row)))
         return folded.moments
 
     def _known(self, query: Query, moment: Moment) -> Moment:
@@ -244,9 +245,13 @@ class ArchiveSearch:
             percentile=calibration.percentile(cosine).item(),
         )
 
-    def _facts(self, row: int) -> dict[str, Any]:
-        values = self.index.rows([row], FACT_COLUMNS).to_pylist()[0]
-        return {name: value for name, value in values.items() if value is not None}
+    def _described(self, moment: Moment, row: int) -> Moment:
+        """The moment with what is said of a window of it."""
+        columns = [*FACT_COLUMNS, *self.index.added_columns, "dataset_row"]
+        values = self.index.rows([row], columns).to_pylist()[0]
+        address = values.pop("dataset_row")
+        facts = {name: value for name, value in values.items() if value is not None}
+        return replace(moment, facts=facts, dataset_row=address)
 
     def _direction(self, row: int) -> np.ndarray:
         vector = self.index.vectors_of([row])[0].astype(np.float32)

@@ -1,30 +1,25 @@
-"""Where the recordings of an archive lie: a folder, or the rows of a manifest.
+"""What a source of recordings is: a folder, the rows of a manifest, or those of a data set.
 
 A source is gone through again from its beginning each time it is iterated, always in the same order; recordings are
 looked at (size and time), none is opened.
 """
 
-import itertools
-import math
-import os
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
+import pyarrow as pa
 
-from raclap.archive.facts import ArchiveError
-from raclap.corpora.listing import AUDIO_SUFFIXES
-from raclap.data.manifest import Manifest, Pair, read_manifest
-from raclap.errors import ManifestError
+from raclap.data.audio import AudioBytes
 
 # What an index keeps of a manifest row, beside its stretch.
 FACT_COLUMNS = (
     "pair_id", "corpus", "split", "speaker", "sex", "age", "language", "emotion", "caption", "valence", "arousal",
 )  # fmt: skip
-Fact = str | float | None
+Fact = str | float | bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,166 +42,86 @@ class SourceRecording:
 
     Attributes:
         name: path below the root, with forward slashes.
-        path: where it lies.
-        size: bytes.
-        mtime_ns: when it was last written, nanoseconds.
+        path: where it lies, or its bytes; None where it was looked at in a data set without reading it.
+        size: bytes; about right where it was not read.
+        mtime_ns: when it was last written, nanoseconds; of a row of a data set the version of the file that holds it.
         stretches: rows of a manifest, each of them one window; none: the whole is cut into windows.
+        row: address of its row in a data set; None: it is of none.
+        facts: what that row says, in the order of the source's `columns`.
+        part: number of the data file that holds it.
     """
 
     name: str
-    path: Path
+    path: Path | AudioBytes | None
     size: int
     mtime_ns: int
     stretches: tuple[Stretch, ...] = ()
+    row: str | None = None
+    facts: tuple[Fact, ...] | None = None
+    part: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A recording that cannot be used, and why. A name that ends with a slash is a folder that cannot be listed."""
+    """A recording that cannot be used, and why. A name that ends with a slash is a folder that cannot be listed.
+
+    Attributes:
+        part: number of the data file that holds it.
+    """
 
     name: str
     reason: str
+    part: int = 0
 
 
 Entry = SourceRecording | Unreadable
 
 
-class Source(Protocol):
+class Source(ABC):
     """An archive's recordings.
 
     Attributes:
-        root: the folder that names start from.
+        name: what an index calls it; a run drops recordings of the source of this name alone.
+        root: the folder, or the data set, that names start from.
         nothing_found: a sentence for a source without any recording.
+        columns: those that its facts fill.
+        added_fields: those of them that not every index has.
+        has_numbers: whether names of recordings are numbers, which are others when rows come or go before them.
     """
 
-    root: Path
+    name: str
+    root: Path | str
     nothing_found: str
+    columns: tuple[str, ...] = FACT_COLUMNS
+    added_fields: tuple[pa.Field, ...] = ()
+    has_numbers: bool = False
 
+    @abstractmethod
     def __iter__(self) -> Iterator[Entry]:
-        """Every recording once."""
+        """Every recording once, as it is found without opening it."""
+
+    def covers(self, name: str) -> bool:
+        """Whether a recording of this name would have been found, if it were there."""
+        return True
+
+    def waiting(
+        self, is_wanted: Callable[[Entry], bool], parts: Collection[int], own: int, processes: int
+    ) -> Iterator[Entry]:
+        """What one process has to read, after the source has been gone through once.
+
+        Args:
+            is_wanted: tells what the index does not have as it is.
+            parts: data files that hold such.
+            own: number of this process.
+            processes: that share the work, by a hash of the names.
+        """
+        for entry in self:
+            if zlib.crc32(entry.name.encode(errors="surrogateescape")) % processes == own and is_wanted(entry):
+                yield entry
 
 
-def open_source(source: Path | str, audio_root: Path | None = None) -> Source:
-    """The source that a path names.
-
-    Args:
-        source: a folder of recordings, or a manifest (.parquet, or a folder of `part-*.parquet`).
-        audio_root: where the audio of a manifest lies, if not where it says.
-
-    Raises:
-        ArchiveError: there is nothing, or neither a folder nor a manifest.
-        ManifestError: the manifest is not as it should be.
-    """
-    path = Path(source)
-    if not path.exists():
-        raise ArchiveError(
-            f"{source}: no such folder or manifest (a data set of the Hub becomes a manifest by `raclap prepare hub`)"
-        )
-    if path.suffix.lower() == ".parquet" or (path.is_dir() and any(path.glob("part-*.parquet"))):
-        return ManifestSource(read_manifest(path, audio_root))
-    if audio_root is not None:
-        raise ArchiveError(f"audio_root: {path} is no manifest, whose audio could lie elsewhere")
-    if not path.is_dir():
-        raise ArchiveError(f"{path}: expected a folder of recordings or a manifest (.parquet)")
-    return FolderSource(path.resolve())
-
-
-@dataclass
-class FolderSource:
-    """All recordings below a folder, listed folder by folder; hidden files and folders are passed over.
-
-    Attributes:
-        root: the folder, resolved.
-    """
-
-    root: Path
-    _others: int = field(default=0, repr=False)
-
-    @property
-    def nothing_found(self) -> str:
-        """A sentence; call it after having gone through the folder."""
-        kinds = ", ".join(AUDIO_SUFFIXES)
-        if self._others:
-            return f"{self.root}: none of the {self._others:,} files below it is a recording ({kinds})"
-        return f"{self.root}: an empty folder; expected recordings ({kinds})"
-
-    def __iter__(self) -> Iterator[Entry]:
-        self._others = 0
-        folders = [""]
-        while folders:
-            folder = folders.pop()
-            try:
-                with os.scandir(self.root / folder) as listed:
-                    entries = sorted((entry for entry in listed if entry.name[0] != "."), key=lambda entry: entry.name)
-            except OSError as error:
-                if not folder:
-                    raise ArchiveError(f"{self.root}: cannot be listed ({error.strerror})") from error
-                yield Unreadable(f"{folder}/", f"the folder cannot be listed ({error.strerror})")
-                continue
-            below = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-            folders.extend(f"{folder}/{name}".lstrip("/") for name in reversed(below))
-            for entry in entries:
-                if Path(entry.name).suffix.lower() in AUDIO_SUFFIXES and not entry.is_dir():
-                    yield self._recording(entry, f"{folder}/{entry.name}".lstrip("/"))
-                elif not entry.is_dir():
-                    self._others += 1
-
-    def _recording(self, entry: os.DirEntry, name: str) -> Entry:
-        path = Path(entry.path)
-        if not _is_text(name):
-            return Unreadable(name, "its name is not UTF-8")
-        if entry.is_symlink() and not path.resolve().is_relative_to(self.root):
-            return Unreadable(name, f"a link that leads out of {self.root}")
-        return _looked_at(name, path)
-
-
-@dataclass(frozen=True)
-class ManifestSource:
-    """The recordings that a manifest names, each with all of its rows.
-
-    Attributes:
-        manifest: the rows.
-    """
-
-    manifest: Manifest
-
-    @property
-    def root(self) -> Path:
-        """The manifest's audio root."""
-        return self.manifest.audio_root
-
-    @property
-    def nothing_found(self) -> str:
-        """A sentence for a manifest without rows."""
-        return f"{self.manifest.path}: a manifest without rows"
-
-    def __iter__(self) -> Iterator[Entry]:
-        # Rows of one recording may lie apart.
-        order = np.argsort(np.asarray(self.manifest.column("audio"), dtype=object), kind="stable")
-        for name, pairs in itertools.groupby(self.manifest.rows(order), key=lambda pair: pair.audio):
-            stretches = sorted(map(_stretch, pairs), key=lambda stretch: (stretch.start or 0.0, stretch.facts[0]))
-            try:
-                path = self.manifest.audio_path(Pair(str(stretches[0].facts[0]), name, (), "", ""))
-            except ManifestError as error:
-                yield Unreadable(name, str(error))
-                continue
-            yield _looked_at(name, path, tuple(stretches))
-
-
-def _stretch(pair: Pair) -> Stretch:
-    facts = (
-        pair.pair_id, pair.corpus, pair.split, pair.speaker, pair.sex, pair.age, pair.language, pair.emotion,
-        pair.captions[0].text, _known(pair.valence), _known(pair.arousal),
-    )  # fmt: skip
-    return Stretch(pair.start, pair.end, facts)
-
-
-def _known(rating: float | None) -> float | None:
-    """Not a number is nothing known."""
-    return None if rating is None or math.isnan(rating) else rating
-
-
-def _looked_at(name: str, path: Path, stretches: tuple[Stretch, ...] = ()) -> Entry:
+def looked_at(name: str, path: Path, stretches: tuple[Stretch, ...] = ()) -> Entry:
+    """A file as it is now."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -216,11 +131,3 @@ def _looked_at(name: str, path: Path, stretches: tuple[Stretch, ...] = ()) -> En
     if not stat.S_ISREG(status.st_mode):
         return Unreadable(name, "not a regular file")
     return SourceRecording(name, path, status.st_size, status.st_mtime_ns, stretches)
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -3,20 +3,20 @@
     INDEX/index.json           what made it (`facts`)
     INDEX/moments.lance        the table
     INDEX/unreadable.jsonl     recordings that could not be read, and why
-    INDEX/.lock                held by the one who writes
+    INDEX/.lock, .commit       held by the one who writes, and by the process that commits
 
-A commit holds all windows of its recordings, so that an index whose writer was killed holds whole recordings. Whoever
-opened the index before keeps seeing the version that was opened. The choice of LanceDB and its figures are in
-docs/archive_store.md.
+A commit holds all windows of its recordings, and drops their former ones: an index whose writer was killed holds whole
+recordings, each as it was or as it is (`commits`). Whoever opened the index before keeps seeing the version that was
+opened. In object storage there are no locks, and a commit that drops and adds is two: a writer that is killed between
+leaves recordings out until the next run. The choice of LanceDB and its figures are in docs/archive_store.md.
 
 Shapes: N windows, D dimensions.
 """
 
-import re
+import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -24,54 +24,24 @@ from typing import Any, Self
 import lancedb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from filelock import FileLock, Timeout
-from lancedb.index import IvfPq
+from lancedb.index import IvfRq
 
-from raclap.archive.facts import ArchiveError, IndexFacts, facts_exist, is_address, read_facts, write_facts
+from raclap.archive.address import is_address
+from raclap.archive.columns import added_fields, matrix, schema, whole_recordings
+from raclap.archive.commits import COMMIT_LOCK, committing, compact, open_committed, start_commits
+from raclap.archive.facts import FACTS_STEM, ArchiveError, IndexFacts, facts_exist, read_facts, write_facts
+from raclap.archive.failures import first_line, told
+from raclap.archive.filters import in_parentheses, quoted, refused
 
 _TABLE = "moments"
 _LOCK = ".lock"
 _BATCH = 65_536  # rows that are read at a time
-_DELETED = 1_000  # recordings that one expression names
-_LEAST_IVF_PQ = 256  # rows that an 8-bit product quantiser is trained on, at least
-_NO_TIME = timedelta(milliseconds=1)  # LanceDB warns of less
-_EXAMPLE = "sex = 'female' and duration > 3"
-_NEAR = 0.5  # likeness of a column that may be meant
-_SHOWN = 80  # characters of a filter in a message
-
-_REQUIRED = {
-    "recording": pa.string(),
-    "root": pa.string(),
-    "window": pa.int32(),
-    "windows": pa.int32(),
-    "start": pa.float64(),
-    "end": pa.float64(),
-    "duration": pa.float32(),
-    "size": pa.int64(),
-    "mtime_ns": pa.int64(),
-    "sha256": pa.string(),
-}
-_DESCRIBED = {
-    **dict.fromkeys(
-        ("pair_id", "corpus", "split", "speaker", "sex", "age", "language", "emotion", "caption"), pa.string()
-    ),
-    "valence": pa.float32(),
-    "arousal": pa.float32(),
-}
-ROW_COLUMNS = (*_REQUIRED, *_DESCRIBED)  # all but the vector
-_OF_RECORDING = ("recording", "root", "size", "mtime_ns", "sha256", "windows")
-
-
-def schema(dimensions: int) -> pa.Schema:
-    """The table's columns: what every row has, what a manifest may say (null where unknown), and the vector.
-
-    Args:
-        dimensions: D of the model.
-    """
-    required = [pa.field(name, kind, nullable=False) for name, kind in _REQUIRED.items()]
-    described = [pa.field(name, kind) for name, kind in _DESCRIBED.items()]
-    return pa.schema([*required, *described, pa.field("vector", pa.list_(pa.float16(), dimensions), nullable=False)])
+_DELETED = 4_000  # recordings that one expression names
+_LEAST_IVF = 256  # rows that LanceDB trains a cell on, at least
+_MULTIPLE = 8  # of dimensions, whose codes are packed in bytes
+_ITERATIONS, _SAMPLE = 20, 64  # of k-means, and rows a cell that it sees: recall of the library's 50 and 256, sooner
+_OF_RECORDING = ("recording", "root", "source", "size", "mtime_ns", "sha256", "windows")
 
 
 class ArchiveIndex:
@@ -98,15 +68,15 @@ class ArchiveIndex:
         Raises:
             ArchiveError: something else is there, or it cannot be written.
         """
-        if facts_exist(path):
-            raise ArchiveError(f"{path}: is an index already")
-        if not is_address(path):
-            _refuse_other_contents(Path(path))
-        with _told(path):
+        _refuse_other_contents(path)
+        with _alone(path, is_there=False), told(path, is_there=False):
+            _refuse_other_contents(path)  # now that nobody else can make one there
             database = lancedb.connect(str(path))
             if _TABLE in database.list_tables().tables:  # an attempt that was cut off before it had its facts
                 database.drop_table(_TABLE)
             table = database.create_table(_TABLE, schema=schema(facts.model.projection_dim))
+            if not is_address(path):
+                start_commits(table)
             write_facts(path, facts)
         return cls(path, facts, table)
 
@@ -120,9 +90,11 @@ class ArchiveIndex:
         facts = read_facts(path)
         try:
             table = lancedb.connect(str(path)).open_table(_TABLE)
+            if not is_address(path):
+                open_committed(table)
         except (ValueError, OSError, RuntimeError) as error:
-            raise ArchiveError(f"{path}: its table {_TABLE}.lance cannot be opened ({_first_line(error)})") from error
-        if table.schema != schema(facts.model.projection_dim):
+            raise ArchiveError(f"{path}: its table {_TABLE}.lance cannot be opened ({first_line(error)})") from error
+        if added_fields(table.schema, facts.model.projection_dim) is None:
             raise ArchiveError(f"{path}: its table {_TABLE}.lance has other columns than index.json stands for")
         return cls(path, facts, table)
 
@@ -134,7 +106,17 @@ class ArchiveIndex:
     @property
     def columns(self) -> tuple[str, ...]:
         """What a filter can name."""
-        return ROW_COLUMNS
+        return tuple(name for name in self.schema.names if name != "vector")
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """All columns of the table: those of every index, and those for what data sets say."""
+        return self._table.schema
+
+    @property
+    def added_columns(self) -> tuple[str, ...]:
+        """Those for what data sets say, which not every index has."""
+        return tuple(field.name for field in added_fields(self.schema, self.dimensions) or ())
 
     @property
     def dimensions(self) -> int:
@@ -147,7 +129,7 @@ class ArchiveIndex:
         return self._table.count_rows()
 
     def recordings(self) -> pa.Table:
-        """One row a recording: recording, root, size, mtime_ns, sha256 and windows."""
+        """One row a recording: recording, root, source, size, mtime_ns, sha256 and windows."""
         with self._reading():
             return self._table.search().where("window = 0").select(list(_OF_RECORDING)).to_arrow()
 
@@ -158,23 +140,23 @@ class ArchiveIndex:
             ids: positions from 0, in any order, also more than once.
             columns: those wanted; left out: all but the vector.
         """
-        wanted = list(ROW_COLUMNS if columns is None else columns)
+        wanted = list(self.columns if columns is None else columns)
         distinct, place = np.unique(np.asarray(ids, np.int64), return_inverse=True)
         if not len(distinct):
-            return schema(self.dimensions).empty_table().select(wanted)
+            return self.schema.empty_table().select(wanted)
         with self._reading():  # comes in the order of the table
             found = self._table.take_offsets(distinct.tolist()).select(wanted).to_arrow()
         return found.take(pa.array(place))
 
     def vectors_of(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Vectors of rows by their position: (rows, D) float16."""
-        return _matrix(self.rows(ids, ["vector"]), self.dimensions)
+        return matrix(self.rows(ids, ["vector"]), self.dimensions)
 
     def vector_blocks(self) -> Iterator[np.ndarray]:
         """All vectors in order, some rows at a time: (rows, D) float16."""
         with self._reading():
             for batch in self._table.search().select(["vector"]).to_batches(batch_size=_BATCH):
-                yield _matrix(pa.Table.from_batches([batch]), self.dimensions)
+                yield matrix(pa.Table.from_batches([batch]), self.dimensions)
 
     def vectors(self) -> np.ndarray:
         """All vectors: (N, D) float16, 2·N·D bytes of memory."""
@@ -197,16 +179,15 @@ class ArchiveIndex:
         """
         if expression is None:
             return None
-        _refuse_other_sql(expression)
+        condition = in_parentheses(expression)
         try:
-            # LanceDB forgives, and forgets, what stands after a condition; in parentheses nothing can stand there
-            found = _row_ids(self._table.search().where(f"({expression})"))
+            found = _row_ids(self._table.search().where(condition))
         except (ValueError, RuntimeError) as error:
-            raise ArchiveError(f'--where "{_short(expression)}": {_complaint(str(error))}') from error
+            raise refused(expression, str(error), self.columns) from error
         return np.sort(self._positions(found))
 
     def approximately_nearest(self, query: np.ndarray, k: int, probes: int, refine_factor: int) -> np.ndarray:
-        """Positions of the rows that LanceDB's IVF-PQ finds for a query, at most k: (rows,) int64.
+        """Positions of the rows that LanceDB's IVF-RQ finds for a query, at most k: (rows,) int64.
 
         Args:
             query: (D,) float32.
@@ -219,23 +200,33 @@ class ArchiveIndex:
             found = _row_ids(search.refine_factor(refine_factor).limit(k), "_distance")
         return self._positions(found)
 
-    def build_ivf_pq(self, partitions: int) -> None:
-        """Builds LanceDB's approximate index anew, over all vectors; D / 8 bytes a row.
+    @property
+    def can_be_approximate(self) -> bool:
+        """Whether LanceDB can build an approximate search over vectors of this length."""
+        return self.dimensions % _MULTIPLE == 0
+
+    def build_ivf_rq(self, partitions: int) -> None:
+        """Builds LanceDB's approximate index anew, over all vectors; about D / 8 bytes a row.
 
         Args:
             partitions: cells of the coarse quantiser.
 
         Raises:
-            ArchiveError: there are too few windows for it, or it cannot be written.
+            ArchiveError: there are too few windows for it, their dimensions are no multiple of 8, or it cannot be
+                written.
         """
-        if self.windows < _LEAST_IVF_PQ:
-            raise ArchiveError(f"{self.path}: an approximate search is built from {_LEAST_IVF_PQ} windows on")
-        settings = IvfPq(
-            distance_type="cosine", num_partitions=partitions, num_sub_vectors=max(1, self.dimensions // 8)
+        if self.windows < _LEAST_IVF:
+            raise ArchiveError(f"{self.path}: an approximate search is built from {_LEAST_IVF} windows on")
+        if not self.can_be_approximate:
+            raise ArchiveError(
+                f"{self.path}: an approximate search takes vectors of a multiple of {_MULTIPLE} dimensions, not "
+                f"{self.dimensions}; it stays exact"
+            )
+        settings = IvfRq(
+            distance_type="cosine", num_partitions=partitions, max_iterations=_ITERATIONS, sample_rate=_SAMPLE
         )
-        with _told(self.path):
+        with self._commit():
             self._table.create_index("vector", config=settings, replace=True)
-        self._forget()
 
     def _positions(self, row_ids: np.ndarray) -> np.ndarray:
         """Positions of LanceDB's own numbers of rows."""
@@ -254,36 +245,71 @@ class ArchiveIndex:
         """Adds whole recordings in one commit: all of their windows are there afterwards, or none.
 
         Args:
-            rows: columns of `schema`, in any order; what a manifest may say can be left out.
+            rows: see `renew`.
+
+        Raises:
+            ArchiveError: see `renew`.
+        """
+        self.renew((), rows)
+
+    def remove(self, recordings: Sequence[str], source: str | None = None) -> None:
+        """Drops all windows of these recordings, in one commit.
+
+        Args:
+            recordings: their names.
+            source: that they are of; None: whichever.
+
+        Raises:
+            ArchiveError: the index cannot be written; it is then as before.
+        """
+        with self._commit():
+            self._delete(recordings, source)
+
+    def renew(self, former: Sequence[tuple[str, str]], rows: pa.Table | None) -> None:
+        """Drops recordings and adds others, in one commit: readers see all of it, or nothing.
+
+        Args:
+            former: source and name of recordings whose windows are dropped, where there are any.
+            rows: all windows of the recordings that are added, in columns of `schema`, in any order; what a manifest
+                may say can be left out, and so can `source`, where the root is the source. None: nothing is added.
 
         Raises:
             ArchiveError: a column is missing or unknown, a recording is not whole, a vector is not finite, or the
                 index cannot be written; it is then as before.
         """
-        table = self._conformed(rows)
-        _refuse_parts(table, self.path)
-        if not np.isfinite(_matrix(table, self.dimensions)).all():
-            raise ArchiveError(f"{self.path}: a vector is not finite, which no search could rank")
-        with _told(self.path):
-            self._table.add(table)
-        self._forget()
+        table = None if rows is None else whole_recordings(rows, self.schema, self.dimensions, self.path)
+        with self._commit():
+            for source, keys in itertools.groupby(sorted(former), key=lambda key: key[0]):
+                self._delete([name for _, name in keys], source)
+            if table is not None:
+                self._table.add(table)
 
-    def remove(self, recordings: Sequence[str], root: str | None = None) -> None:
-        """Drops all windows of these recordings.
+    def _delete(self, recordings: Sequence[str], source: str | None) -> None:
+        of_source = "" if source is None else f" AND source = {quoted(source)}"
+        for first in range(0, len(recordings), _DELETED):
+            names = ", ".join(map(quoted, recordings[first : first + _DELETED]))
+            self._table.delete(f"recording IN ({names}){of_source}")
+
+    def add_columns(self, fields: Sequence[pa.Field]) -> None:
+        """Makes room for what the rows of a data set say; rows that are there know nothing of it.
 
         Args:
-            recordings: their names.
-            root: that they lie below; None: whichever.
+            fields: columns; those that the index has already stay as they are.
 
         Raises:
-            ArchiveError: the index cannot be written.
+            ArchiveError: a column of that name holds something else, or the index cannot be written.
         """
-        below = "" if root is None else " AND root = '" + root.replace("'", "''") + "'"
-        for first in range(0, len(recordings), _DELETED):
-            names = ", ".join("'" + name.replace("'", "''") + "'" for name in recordings[first : first + _DELETED])
-            with _told(self.path):
-                self._table.delete(f"recording IN ({names}){below}")
-        self._forget()
+        there = self.schema
+        new = [field for field in fields if field.name not in there.names]
+        for field in fields:
+            if field not in new and there.field(field.name).type != field.type:
+                raise ArchiveError(
+                    f"{self.path}: its column '{field.name}' holds {there.field(field.name).type}, that of the data "
+                    f"set {field.type}; name another index"
+                )
+        if new:
+            with self._commit():
+                self._table.add_columns(new)
 
     def compact(self, keep: timedelta = timedelta(0)) -> None:
         """Merges small files and deletes versions older than `keep`.
@@ -293,9 +319,8 @@ class ArchiveIndex:
         Raises:
             ArchiveError: the index cannot be written.
         """
-        with _told(self.path):
-            self._table.optimize(cleanup_older_than=max(keep, _NO_TIME))
-        self._forget()
+        with self._writing():
+            compact(self._table, None if is_address(self.path) else self.path, keep)
 
     def keep_facts(self, facts: IndexFacts) -> None:
         """Replaces what `index.json` says.
@@ -303,7 +328,7 @@ class ArchiveIndex:
         Raises:
             ArchiveError: it cannot be written.
         """
-        with _told(self.path):
+        with told(self.path):
             write_facts(self.path, facts)
         self.facts = facts
 
@@ -314,24 +339,24 @@ class ArchiveIndex:
         Raises:
             ArchiveError: another process writes it, or the folder cannot be written.
         """
-        if is_address(self.path):
+        with _alone(self.path):
             yield
-            return
-        lock = FileLock(self.path / _LOCK)
-        with _told(self.path):
-            try:
-                lock.acquire(timeout=0)
-            except Timeout as error:
-                raise ArchiveError(f"{self.path}: is being written by another raclap index") from error
-        try:
-            yield
-        finally:
-            lock.release()
 
-    def _forget(self) -> None:
-        """What was known of the former version."""
-        for name in ("windows", "_row_ids"):
-            self.__dict__.pop(name, None)
+    @contextmanager
+    def _commit(self) -> Iterator[None]:
+        """What the block does to the table is done as a whole; in object storage, step by step."""
+        with self._writing(), nullcontext() if is_address(self.path) else committing(self._table, self.path):
+            yield
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Tells what goes wrong, and forgets what was known of the former version."""
+        try:
+            with told(self.path):
+                yield
+        finally:
+            for name in ("schema", "windows", "_row_ids"):
+                self.__dict__.pop(name, None)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -340,24 +365,10 @@ class ArchiveIndex:
             yield
         except (OSError, RuntimeError, ValueError) as error:
             if "not found" in str(error).lower():
-                raise ArchiveError(f"{self.path}: was compacted since it was opened; open it again") from error
-            raise ArchiveError(f"{self.path}: cannot be read ({_first_line(error)})") from error
-
-    def _conformed(self, rows: pa.Table) -> pa.Table:
-        """The rows with the table's columns in the table's order."""
-        wanted = schema(self.dimensions)
-        unknown = sorted(set(rows.column_names) - set(wanted.names))
-        missing = [name for name in (*_REQUIRED, "vector") if name not in rows.column_names]
-        if unknown or missing:
-            fault = f"does not know the column '{unknown[0]}'" if unknown else f"needs the column '{missing[0]}'"
-            raise ArchiveError(f"{self.path}: the index {fault}; its columns are {', '.join(wanted.names)}")
-        for name in _DESCRIBED:
-            if name not in rows.column_names:
-                rows = rows.append_column(name, pa.nulls(len(rows), wanted.field(name).type))
-        try:
-            return rows.select(wanted.names).cast(wanted)
-        except (pa.ArrowException, ValueError) as error:
-            raise ArchiveError(f"{self.path}: rows do not fit the index ({_first_line(error)})") from error
+                raise ArchiveError(
+                    f"{self.path}: was compacted since it was opened (open it again), or files of it are missing"
+                ) from error
+            raise ArchiveError(f"{self.path}: cannot be read ({first_line(error)})") from error
 
 
 def _row_ids(query: Any, column: str = "window") -> np.ndarray:
@@ -367,91 +378,36 @@ def _row_ids(query: Any, column: str = "window") -> np.ndarray:
     return np.concatenate(found) if found else np.empty(0, np.uint64)
 
 
-def _matrix(table: pa.Table, dimensions: int) -> np.ndarray:
-    """The vectors of rows: (rows, D) float16."""
-    column = table["vector"].combine_chunks()
-    chunk = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
-    return chunk.flatten().to_numpy(zero_copy_only=False).reshape(-1, dimensions)
+@contextmanager
+def _alone(path: str | Path, is_there: bool = True) -> Iterator[None]:
+    """Holds an index, or the folder that is to be one, against other indexers."""
+    if is_address(path):
+        yield
+        return
+    with told(path, is_there):
+        Path(path).mkdir(parents=True, exist_ok=True)
+        lock = FileLock(Path(path) / _LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise ArchiveError(f"{path}: is being written by another raclap index") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def _refuse_other_contents(folder: Path) -> None:
+def _refuse_other_contents(path: str | Path) -> None:
     """An index is made where nothing is, or where a former attempt was cut off before it had its facts."""
-    if not folder.exists():
+    if facts_exist(path):
+        raise ArchiveError(f"{path}: is an index already")
+    folder = Path(path)
+    if is_address(path) or not folder.exists():
         return
     if not folder.is_dir():
         raise ArchiveError(f"{folder}: is a file; an index is a folder")
-    other = sorted(path.name for path in folder.iterdir() if path.name not in {f"{_TABLE}.lance", _LOCK})
+    own = {f"{_TABLE}.lance", _LOCK, COMMIT_LOCK}
+    names = sorted(entry.name for entry in folder.iterdir())
+    other = [name for name in names if name not in own and not name.startswith(f".{FACTS_STEM}-")]
     if other:
         raise ArchiveError(f"{folder}: holds something else ('{other[0]}'); name a new or empty folder")
-
-
-def _refuse_parts(table: pa.Table, path: str | Path) -> None:
-    """Rows must be all windows of their recordings, numbered from 0."""
-    counts = [("window", "count_distinct"), ("window", "count"), ("window", "max"), ("windows", "min")]
-    groups = table.group_by("recording").aggregate(counts)
-    windows = groups["windows_min"]
-    parts = [
-        pc.not_equal(groups["window_count_distinct"], windows),
-        pc.not_equal(groups["window_count"], windows),
-        pc.not_equal(pc.add(groups["window_max"], 1), windows),
-    ]
-    partial = groups.filter(pc.or_(parts[0], pc.or_(parts[1], parts[2])))
-    if len(partial):
-        name = partial["recording"][0].as_py()
-        raise ArchiveError(f"{path}: '{name}' is to be added in part; a recording is added with all its windows")
-
-
-def _refuse_other_sql(expression: str) -> None:
-    """Refuses what is more or less than one condition, so that it can stand in parentheses."""
-    bare = re.sub(r"'(?:[^']|'')*'", "", expression)
-    depth, least = 0, 0
-    for character in bare:
-        depth += (character == "(") - (character == ")")
-        least = min(least, depth)
-    statement = re.match(r"\s*(select|insert|update|delete|drop|create|alter|with|where|set)\s", bare, re.IGNORECASE)
-    more = any(sign in bare for sign in (";", "--", "/*", "'"))
-    if not bare.strip() or more or depth or least or statement:
-        raise ArchiveError(f'--where "{_short(expression)}": is no single condition, as {_EXAMPLE} is one')
-
-
-def _complaint(message: str) -> str:
-    """What LanceDB found wrong with a filter, in a sentence of ours."""
-    unknown = re.search(r"No field named (.+?)\. Valid", message)
-    if not unknown:
-        return f"is no filter, as {_EXAMPLE} is one ({_reason(message)})"
-    name = unknown.group(1).strip('"`')
-    near = get_close_matches(name.lower(), ROW_COLUMNS, n=1, cutoff=_NEAR)
-    meant = f"did you mean '{near[0]}'? The columns" if near else "they"
-    return f"there is no column '{_short(name)}'; {meant} are {', '.join(ROW_COLUMNS)}"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-
-
-@contextmanager
-def _told(path: str | Path) -> Iterator[None]:
-    """Tells what keeps an index from being written in one sentence."""
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError) as error:
-        message = str(error)
-        causes = {
-            "No space left": "the disk is full",
-            "File too large": "a file grew over the limit of this system",
-            "Disk quota": "the disk quota is used up",
-            "Permission denied": "the folder is read-only for this user",
-            "Operation not permitted": "the folder is read-only for this user",
-            "Read-only file system": "the file system is read-only",
-        }
-        cause = next((told for sign, told in causes.items() if sign in message), _first_line(error))
-        raise ArchiveError(f"{path}: cannot be written, {cause}; the index is as before") from error
-
-
-def _first_line(error: Exception) -> str:
-    return _reason(str(error))
-
-
-def _reason(message: str) -> str:
-    """The first line of a message, without the place in LanceDB's source."""
-    return re.sub(r",? ?/\S+\.rs:\d+:\d+", "", message.strip().partition("\n")[0])[:200]

@@ -17,7 +17,7 @@ from raclap.retrieval.protocol import Protocol
 
 NONE = -1  # place of the best label where none reaches the threshold
 
-_OF_BOTH = {"root": pa.string(), "recording": pa.string()}
+_OF_BOTH = {"source": pa.string(), "root": pa.string(), "recording": pa.string()}
 _OF_WINDOWS = {**_OF_BOTH, "window": pa.int32(), "start": pa.float64(), "end": pa.float64()}
 _OF_RECORDINGS = {**_OF_BOTH, "windows": pa.int32(), "seconds": pa.float64()}
 
@@ -67,8 +67,8 @@ class LabelColumns:
         schema: pa.Schema,
     ) -> pa.Table:
         """A block of the table; `best` and `margins` as `LabelColumns.best` gives them."""
-        known = {"root": passages.roots, "recording": passages.recordings, "seconds": passages.seconds}
-        known |= {"start": passages.start, "end": passages.end}
+        known = {"source": passages.sources, "root": passages.roots, "recording": passages.recordings}
+        known |= {"start": passages.start, "end": passages.end, "seconds": passages.seconds}
         known |= dict.fromkeys(("window", "windows"), passages.numbers)
         columns = [pa.array(known[name], schema.field(name).type) for name in schema.names if name in known]
         for group, part in self._parts(passages.probabilities).items():

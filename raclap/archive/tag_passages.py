@@ -14,6 +14,7 @@ class Passages:
     """A block of passages.
 
     Attributes:
+        sources: (n,) names of the sources that the recordings are of.
         roots: (n,) folders that the paths start from.
         recordings: (n,) paths; passages of one recording stand together, also from block to block.
         numbers: (n,) place of a window in its recording; of whole recordings, how many windows they have.
@@ -22,6 +23,7 @@ class Passages:
         probabilities: (n, L) float64.
     """
 
+    sources: np.ndarray
     roots: np.ndarray
     recordings: np.ndarray
     numbers: np.ndarray
@@ -55,11 +57,11 @@ class OwnTime:
         self._reached = 0.0
 
     def of(
-        self, roots: Sequence[str], recordings: Sequence[str], start: Sequence[float], end: Sequence[float]
+        self, sources: Sequence[str], recordings: Sequence[str], start: Sequence[float], end: Sequence[float]
     ) -> np.ndarray:
         """(n,) seconds of the next n windows."""
         own = np.empty(len(recordings))
-        for place, (*recording, first, last) in enumerate(zip(roots, recordings, start, end, strict=True)):
+        for place, (*recording, first, last) in enumerate(zip(sources, recordings, start, end, strict=True)):
             if recording != self._recording:
                 self._recording, self._reached = recording, float("-inf")
             own[place] = max(0.0, last - max(first, self._reached))
@@ -82,7 +84,7 @@ def of_recordings(blocks: Iterable[Passages]) -> Iterator[Passages]:
 
 def _firsts(block: Passages) -> np.ndarray:
     """Where each recording of a block begins."""
-    is_other = [column[1:] != column[:-1] for column in (block.roots, block.recordings)]
+    is_other = [column[1:] != column[:-1] for column in (block.sources, block.recordings)]
     return np.flatnonzero(np.r_[True, np.logical_or(*is_other)])
 
 
@@ -91,6 +93,7 @@ def _means(windows: Passages) -> Passages:
     seconds = np.add.reduceat(windows.seconds, firsts)
     sums = np.add.reduceat(windows.probabilities * windows.seconds[:, None], firsts)
     return Passages(
+        sources=windows.sources[firsts],
         roots=windows.roots[firsts],
         recordings=windows.recordings[firsts],
         numbers=np.diff(np.r_[firsts, len(windows.recordings)]),

@@ -82,9 +82,10 @@ def tag_archive(
         model: the one that the index was made with, in eval mode.
         processor: of the model.
         groups: what `read_vocabulary` read.
-        output: Parquet to write, whole or not at all: `root`, `recording`, `window`, `start`, `end` (of recordings
-            `windows` and `seconds`), and for each group GROUP (the best label, null below the threshold), GROUP_margin
-            (how far its probability is above that of the second) and GROUP:LABEL (probability of each label).
+        output: Parquet to write, whole or not at all: `source`, `root`, `recording`, `window`, `start`, `end` (of
+            recordings `windows` and `seconds`), and for each group GROUP (the best label, null below the threshold),
+            GROUP_margin (how far its probability is above that of the second) and GROUP:LABEL (probability of each
+            label).
         where: rows of the index to score, as SQL; None: all.
         threshold: least probability of a best label, in [0, 1].
         by_recording: score recordings: the mean of the probabilities of their windows, each weighted by the time that
@@ -159,13 +160,13 @@ def _passages(
         for first in range(0, total, _BLOCK):
             places = np.arange(first, min(first + _BLOCK, total))
             ids = places if chosen is None else chosen[places]
-            rows = index.rows(ids, ["root", "recording", "window", "start", "end", "vector"])
+            rows = index.rows(ids, ["source", "root", "recording", "window", "start", "end", "vector"])
             vectors = pa.concat_arrays(rows["vector"].chunks).flatten().to_numpy(zero_copy_only=False)
-            where = [rows[name].to_numpy() for name in ("root", "recording", "window", "start", "end")]
-            roots, recordings, _, start, end = where
+            where = [rows[name].to_numpy() for name in ("source", "root", "recording", "window", "start", "end")]
+            sources, _, recordings, _, start, end = where
             yield Passages(
                 *where,
-                seconds=own.of(roots, recordings, start, end),
+                seconds=own.of(sources, recordings, start, end),
                 probabilities=score(vectors.reshape(len(rows), -1)),
             )
             bar.update(len(ids))

@@ -1,4 +1,4 @@
-"""From embedded recordings to commits: whole recordings, every so often, the former rows of the same ones dropped.
+"""From embedded recordings to commits: whole recordings, every so often, in the place of their former rows.
 
 Shapes: W windows of a recording, D dimensions.
 """
@@ -12,16 +12,12 @@ import pyarrow as pa
 from raclap.archive.changes import HeldRecordings, Key
 from raclap.archive.embedding import Embedded, EmbeddedRecording
 from raclap.archive.reading import CarriedOver, Window
-from raclap.archive.sources import FACT_COLUMNS, Fact, SourceRecording, Unreadable
-from raclap.archive.store import ROW_COLUMNS, ArchiveIndex, schema
-
-_NOTHING_KNOWN: tuple[Fact, ...] = (None,) * len(FACT_COLUMNS)
+from raclap.archive.sources import Fact, SourceRecording, Unreadable
+from raclap.archive.store import ArchiveIndex
 
 
 class IndexWriter:
     """Gathers what is finished, and commits it.
-
-    Where a writer is killed between dropping and adding, the recording is not in the index, and the next run adds it.
 
     Args:
         index: open, held by `ArchiveIndex.writing`.
@@ -52,7 +48,7 @@ class IndexWriter:
             ArchiveError: the index cannot be written.
         """
         name = item.name if isinstance(item, Unreadable) else _recording(item).name
-        key = Key(self._held.root, name)
+        key = self._held.key(name)
         if key in self._held:
             self._dropped.append(key)
         if isinstance(item, EmbeddedRecording):
@@ -61,7 +57,7 @@ class IndexWriter:
         elif isinstance(item, CarriedOver):
             self._carried.append(item)
             self._rows += len(self._held.places(item.former))
-            if item.former != key:
+            if item.former != key and not item.is_copy:
                 self._dropped.append(item.former)
         if self._rows >= self._most_rows or time.monotonic() - self._committed >= self._seconds:
             self.commit()
@@ -72,71 +68,93 @@ class IndexWriter:
         Raises:
             ArchiveError: the index cannot be written.
         """
-        # Read before its rows are dropped, so that a full disk drops nothing.
-        tables = [*map(self._table_of, self._embedded), *self._carried_over()]
-        drop(self._index, self._dropped)
-        if tables:
-            self._index.append(pa.concat_tables(tables))
+        tables = [table for table in (self._of_embedded(), self._of_carried()) if table is not None]
+        if tables or self._dropped:
+            self._index.renew(self._dropped, pa.concat_tables(tables) if tables else None)
         self._embedded, self._carried, self._dropped, self._rows = [], [], [], 0
         self._committed = time.monotonic()
 
-    def _table_of(self, item: EmbeddedRecording) -> pa.Table:
-        """The rows of one recording."""
-        columns = {
-            **_of_recording(item.read.recording, self._held.root, len(item.windows)),
-            **_of_windows(item.windows),
-            "sha256": [item.read.sha256] * len(item.windows),
-        }
-        kinds = schema(self._index.dimensions)
-        arrays = {name: pa.array(values, kinds.field(name).type) for name, values in columns.items()}
-        flat = pa.array(np.ascontiguousarray(item.vectors).reshape(-1), pa.float16())
-        arrays["vector"] = pa.FixedSizeListArray.from_arrays(flat, self._index.dimensions)
-        return pa.table({name: arrays[name] for name in kinds.names}, schema=kinds)
+    def _of_embedded(self) -> pa.Table | None:
+        """The rows of recordings that are new, made column by column for all of them at once."""
+        if not self._embedded:
+            return None
+        recordings = [item.read.recording for item in self._embedded]
+        counts = [len(item.windows) for item in self._embedded]
+        facts = [window.facts for item in self._embedded for window in item.windows]
+        windows = [_of_windows(item.windows, item.read.recording) for item in self._embedded]
+        columns = self._arrays(
+            {**_joined(windows), **_of_facts(facts, self._held.columns)}
+            | _repeated({"sha256": [item.read.sha256 for item in self._embedded]}, counts)
+            | _repeated(self._of_recordings(recordings), counts)
+        )
+        flat = pa.array(np.concatenate([item.vectors for item in self._embedded]).reshape(-1), pa.float16())
+        columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, self._index.dimensions)
+        unknown = pa.nulls(len(facts))
+        kinds = self._index.schema
+        return pa.table({field.name: columns.get(field.name, unknown.cast(field.type)) for field in kinds}, kinds)
 
-    def _carried_over(self) -> list[pa.Table]:
+    def _of_carried(self) -> pa.Table | None:
         """Rows that the index had already, as they are to be called now."""
         if not self._carried:
-            return []
+            return None
         places = [self._held.places(item.former) for item in self._carried]
-        rows = self._former.rows(np.concatenate(places), [*ROW_COLUMNS, "vector"])
-        changed = [
-            _of_recording(item.recording, self._held.root, len(own))
-            for item, own in zip(self._carried, places, strict=True)
-        ]
-        for name in changed[0]:
-            kind = rows.schema.field(name)
-            values = pa.array([value for own in changed for value in own[name]], kind.type)
-            rows = rows.set_column(rows.schema.get_field_index(name), kind, values)
-        return [rows.cast(schema(self._index.dimensions))]
+        recordings, counts = [item.recording for item in self._carried], [len(own) for own in places]
+        rows = self._former.rows(np.concatenate(places), self._index.schema.names)
+        changed = _repeated(self._of_recordings(recordings), counts)
+        if recordings[0].facts is not None:  # those of a manifest's rows are the same, or the rows would be others
+            facts = [recording.facts for recording in recordings]
+            changed |= _repeated(_of_facts(facts, self._held.columns), counts)
+        for name, values in self._arrays(changed).items():
+            rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), values)
+        return rows.cast(self._index.schema)
 
+    def _of_recordings(self, recordings: Sequence[SourceRecording]) -> dict[str, list]:
+        """What is the same for all windows of a recording, and follows from where it lies."""
+        return {
+            "recording": [recording.name for recording in recordings],
+            "root": [self._held.root] * len(recordings),
+            "source": [self._held.source] * len(recordings),
+            "size": [recording.size for recording in recordings],
+            "mtime_ns": [recording.mtime_ns for recording in recordings],
+            "dataset_row": [recording.row for recording in recordings],
+        }
 
-def drop(index: ArchiveIndex, keys: Sequence[Key]) -> None:
-    """Removes recordings, root by root.
-
-    Raises:
-        ArchiveError: the index cannot be written.
-    """
-    for root in sorted({key.root for key in keys}):
-        index.remove([key.name for key in keys if key.root == root], root)
+    def _arrays(self, columns: dict[str, list]) -> dict[str, pa.Array]:
+        """Columns as the index has them."""
+        kinds = self._index.schema
+        return {name: pa.array(values, kinds.field(name).type) for name, values in columns.items()}
 
 
 def _recording(item: EmbeddedRecording | CarriedOver) -> SourceRecording:
     return item.recording if isinstance(item, CarriedOver) else item.read.recording
 
 
-def _of_recording(recording: SourceRecording, root: str, windows: int) -> dict[str, list]:
-    """Columns that are the same for all windows of a recording, and follow from where it lies."""
-    values = {"recording": recording.name, "root": root, "size": recording.size, "mtime_ns": recording.mtime_ns}
-    return {name: [value] * windows for name, value in values.items()}
-
-
-def _of_windows(windows: Sequence[Window]) -> dict[str, list]:
-    facts = zip(*(window.facts or _NOTHING_KNOWN for window in windows), strict=True)
+def _of_windows(windows: Sequence[Window], recording: SourceRecording) -> dict[str, list]:
+    ends = {stretch.facts: stretch.end for stretch in recording.stretches}
     return {
         "window": list(range(len(windows))),
         "windows": [len(windows)] * len(windows),
         "start": [window.start for window in windows],
         "end": [window.end for window in windows],
         "duration": [window.end - window.start for window in windows],
-        **dict(zip(FACT_COLUMNS, map(list, facts), strict=True)),
+        "row_end": [ends.get(window.facts) for window in windows],
     }
+
+
+def _of_facts(facts: Sequence[tuple[Fact, ...] | None], columns: Sequence[str]) -> dict[str, list]:
+    """What is said of windows, column by column; nothing of those of which nothing is."""
+    nothing = (None,) * len(columns)
+    return dict(zip(columns, map(list, zip(*(own or nothing for own in facts), strict=True)), strict=True))
+
+
+def _repeated(columns: dict[str, list], counts: Sequence[int]) -> dict[str, list]:
+    """What is said of recordings, for each of their windows."""
+    return {
+        name: [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
+        for name, values in columns.items()
+    }
+
+
+def _joined(parts: Sequence[dict[str, list]]) -> dict[str, list]:
+    """Columns of several recordings, end to end."""
+    return {name: [value for part in parts for value in part[name]] for name in parts[0]}

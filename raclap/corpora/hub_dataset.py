@@ -19,14 +19,23 @@ from raclap.corpora.listing import CorpusListing, Entry, audio_folder, describe,
 from raclap.corpora.pair_columns import PairColumns, PairOptions
 from raclap.corpora.tables import Row, below_root
 from raclap.data.manifest import Pair
-from raclap.errors import ManifestError, RecipeError
+from raclap.errors import AudioError, ManifestError, RecipeError
 
 _ROWS = 16  # at a time: each may hold minutes of audio
 _IN_A_FOLDER = 1000
 # What `save_to_disk` leaves in a folder.
-_SAVED = ("dataset_dict.json", "state.json")
-# What `datasets` raises where it cannot load something, its own errors among them.
-_LOADING = (OSError, ValueError, RuntimeError, ImportError, TypeError, KeyError, pa.ArrowException)
+SAVED = ("dataset_dict.json", "state.json")
+# How files in archives are addressed.
+_ARCHIVES = ("zip://", "tar://", "gzip://", "bz2://", "xz://", "zstd://", "lz4://")
+_FAILURES = (OSError, ValueError, RuntimeError, ImportError, TypeError, KeyError, pa.ArrowException)
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """What `datasets`, pyarrow, the Hub's client and the system raise where something cannot be loaded or read."""
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub.errors import HTTPError
+
+    return (*_FAILURES, DatasetsError, HTTPError)
 
 
 class _Row(Row):
@@ -104,13 +113,13 @@ def _load(root: Path, config: str, revision: str) -> dict[str, Any]:
     import datasets
 
     try:
-        if any((root / name).is_file() for name in _SAVED):
+        if any((root / name).is_file() for name in SAVED):
             loaded = datasets.load_from_disk(str(root))
         else:
             path = str(root.resolve() if root.is_dir() else root)
             loaded = datasets.load_dataset(path, config or None, revision=revision or None, streaming=True)
-    except (*_LOADING, datasets.exceptions.DatasetsError) as error:
-        raise ManifestError(f"{root}: cannot be loaded as a data set ({_first_line(error)})") from error
+    except failures() as error:
+        raise ManifestError(f"{root}: cannot be loaded as a data set ({first_line(error)})") from error
     return dict(loaded) if isinstance(loaded, dict) else {str(loaded.split or "train"): loaded}
 
 
@@ -138,9 +147,9 @@ def _rows(root: Path, split: str, dataset: Any) -> Iterator[_Row]:
             for values in table.to_pylist():
                 yield _Row(root, split, number, _flat(values, classes))
                 number += 1
-    except (*_LOADING, datasets.exceptions.DatasetsError) as error:
+    except failures() as error:
         raise ManifestError(
-            f"{root}: split {split}, after row {number}: cannot be read ({_first_line(error)})"
+            f"{root}: split {split}, after row {number}: cannot be read ({first_line(error)})"
         ) from error
 
 
@@ -192,23 +201,40 @@ def _extracted(root: Path, home: Path, columns: PairColumns, row: _Row) -> Pair:
 
 
 def _fetch(root: Path, row: Row, path: str | None) -> bytes:
-    """The recording that a row names: on the Hub, or below the root, and nowhere else."""
+    try:
+        return fetch_recording(root, path)
+    except AudioError as error:
+        raise row.error(f"its recording {error}") from error
+
+
+def fetch_recording(root: Path, path: str | None) -> bytes:
+    """The recording that a row names: on the Hub, or below the root, and nowhere else.
+
+    Args:
+        root: the data set's folder.
+        path: below it, or an address on the Hub; `zip://a.wav::hf://datasets/...` is a file in an archive.
+
+    Raises:
+        AudioError: it lies elsewhere, or cannot be read.
+    """
     import fsspec
 
-    # "zip://a.wav::hf://datasets/..." is a file in an archive; where the archive lies is last.
-    source = (path or "").rpartition("::")[2]
+    *inside, source = (path or "").split("::")  # where the archive lies is last
     on_hub = source.startswith("hf://datasets/")
     below = "://" not in source and (root / source).resolve().is_relative_to(root.resolve())
-    if not source or not (on_hub or below):
-        raise row.error(f"its recording '{path}' is neither on the Hub nor below {root}")
+    # Any other scheme in front would be opened in the place of what follows it.
+    in_archive = all(step.startswith(_ARCHIVES) for step in inside)
+    if not source or not in_archive or not (on_hub or below):
+        raise AudioError(f"'{path}' is neither on the Hub nor below {root}")
     try:
         if on_hub or source != path:
             with fsspec.open(path, "rb") as file:
                 return file.read()
         return (root / source).read_bytes()
     except (OSError, ValueError, RuntimeError) as error:
-        raise row.error(f"its recording '{path}' cannot be read ({_first_line(error)})") from error
+        raise AudioError(f"'{path}' cannot be read ({first_line(error)})") from error
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of a message, or what kind of error it is."""
     return str(error).strip().partition("\n")[0] or type(error).__name__

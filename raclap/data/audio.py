@@ -7,6 +7,8 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +27,32 @@ _BLOCK_SECONDS = 60.0
 _ROUNDING_SECONDS = 0.01
 
 
+@dataclass(frozen=True, slots=True)
+class AudioBytes:
+    """A recording that is no file of its own, as inside a row of a table.
+
+    Attributes:
+        name: what errors call it.
+        data: what its file would hold.
+    """
+
+    name: str
+    data: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
 @contextmanager
-def open_audio(path: Path, rate: int, start: float | None = None, end: float | None = None) -> Iterator[Sound]:
+def open_audio(
+    path: Path | AudioBytes, rate: int, start: float | None = None, end: float | None = None
+) -> Iterator[Sound]:
     """Opens a recording, or a stretch of it, to be read in parts.
 
     Nothing outside the stretch is heard in it, and nothing that is not asked for is decoded.
 
     Args:
-        path: any format libsndfile reads, or FFmpeg where PyAV is installed.
+        path: of a file, or a recording in memory; any format libsndfile reads, or FFmpeg where PyAV is installed.
         rate: Hz to read it at.
         start, end: seconds; None means from its beginning, to its end.
 
@@ -40,15 +60,29 @@ def open_audio(path: Path, rate: int, start: float | None = None, end: float | N
         AudioError: the file is missing or unreadable, the stretch lies outside it or is too short to be a clip; also
             what goes wrong while it is read, is not finite, or silent from its beginning to its end.
     """
-    _check_file(path)
+    with open_checked(path) as recording:
+        yield _Checked(at_rate(_stretch(recording, path, start, end), recording.rate, rate), path)
+
+
+@contextmanager
+def open_checked(path: Path | AudioBytes) -> Iterator[Recording]:
+    """Opens a recording at its own rate.
+
+    Raises:
+        AudioError: it is missing, empty or unreadable; also what goes wrong while it is read.
+    """
+    if isinstance(path, Path):
+        _check_file(path)
+    elif not path.data:
+        raise AudioError(f"{path}: empty (0 bytes)")
     try:
-        with open_recording(str(path), str(path)) as recording:
-            yield _Checked(at_rate(_stretch(recording, path, start, end), recording.rate, rate), path)
+        with open_recording(BytesIO(path.data) if isinstance(path, AudioBytes) else str(path), str(path)) as recording:
+            yield recording
     except UnreadableAudioError as error:
         raise AudioError(str(error)) from error
 
 
-def decode(path: Path, rate: int, start: float | None = None, end: float | None = None) -> np.ndarray:
+def decode(path: Path | AudioBytes, rate: int, start: float | None = None, end: float | None = None) -> np.ndarray:
     """Decodes a recording or a stretch of it.
 
     Args:
@@ -64,7 +98,7 @@ def decode(path: Path, rate: int, start: float | None = None, end: float | None 
         return read_whole(sound, rate, path)
 
 
-def read_whole(sound: Sound, rate: int, path: Path) -> np.ndarray:
+def read_whole(sound: Sound, rate: int, path: Path | AudioBytes) -> np.ndarray:
     """All of an open sound: (S,) float32.
 
     Raises:
@@ -74,7 +108,7 @@ def read_whole(sound: Sound, rate: int, path: Path) -> np.ndarray:
     return as_float(sound.read(0, len(sound)))
 
 
-def check_not_too_long(sound: Sound, rate: int, path: Path) -> None:
+def check_not_too_long(sound: Sound, rate: int, path: Path | AudioBytes) -> None:
     """Refuses what is not to be held whole.
 
     Raises:
@@ -112,18 +146,14 @@ def read_header(path: Path, shortest: float = SHORTEST_SECONDS) -> float:
     Raises:
         AudioError: the file is missing, unreadable, empty, too short, or holds less than its header promises.
     """
-    _check_file(path)
-    try:
-        with open_recording(str(path), str(path)) as recording:
-            return len(_stretch(recording, path, None, None, shortest)) / recording.rate
-    except UnreadableAudioError as error:
-        raise AudioError(str(error)) from error
+    with open_checked(path) as recording:
+        return len(_stretch(recording, path, None, None, shortest)) / recording.rate
 
 
 class _Checked:
     """A sound whose samples are looked at as they are read."""
 
-    def __init__(self, sound: Sound, path: Path):
+    def __init__(self, sound: Sound, path: Path | AudioBytes):
         self._sound = sound
         self._path = path
 
@@ -138,7 +168,11 @@ class _Checked:
 
 
 def _stretch(
-    recording: Recording, path: Path, start: float | None, end: float | None, shortest: float = SHORTEST_SECONDS
+    recording: Recording,
+    path: Path | AudioBytes,
+    start: float | None,
+    end: float | None,
+    shortest: float = SHORTEST_SECONDS,
 ) -> Sound:
     frames, rate = len(recording), recording.rate
     first = round((start or 0.0) * rate)

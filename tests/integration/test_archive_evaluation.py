@@ -130,7 +130,7 @@ def test_the_script_adds_a_row_a_way_to_its_table(manifest, teacher_folder, tmp_
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "results.json").read_text())
-    assert list(results) == ["ra", "ra, index", "ra, IVF-PQ"]
+    assert list(results) == ["ra", "ra, index", "ra, IVF-RQ"]
     for direction in DIRECTIONS:
         values = [results[model]["tones"][direction] for model in results]
         assert abs(values[0]["nDCG@10"] - values[1]["nDCG@10"]) < 1

@@ -18,7 +18,8 @@ import soundfile
 
 from conftest import RATE, free_port, tone
 from raclap.archive.facts import ArchiveError, facts_exist
-from raclap.archive.indexing import IndexSettings, index_archive
+from raclap.archive.indexing import index_archive
+from raclap.archive.recipe import IndexSettings
 from raclap.archive.store import ArchiveIndex
 
 RECORDINGS, KILLS = 48, 20

@@ -12,7 +12,8 @@ import pytest
 import soundfile
 
 from conftest import RATE, tone
-from raclap.archive.indexing import IndexSettings, index_archive
+from raclap.archive.indexing import index_archive
+from raclap.archive.recipe import IndexSettings
 from raclap.cli import main
 
 HOP = 1.0

@@ -106,8 +106,11 @@ def _put_tables(work: Path) -> None:
 
 
 def _put_data_sets(work: Path) -> None:
-    """An AudioFolder, Parquet with the recordings in its rows, and ten WebDataset shards."""
+    """Two AudioFolders, Parquet with the recordings in its rows, and ten WebDataset shards."""
     FIXTURES["audio_folder"](work / "described")
+    for number, name in enumerate(("a", "b")):
+        write_tone(work / "moods" / f"{name}.wav", pitch=120.0 + 60 * number)
+    (work / "moods" / "metadata.csv").write_text("file_name,mood\na.wav,calm\nb.wav,angry\n")
     samples = (work / "a.wav").read_bytes()
     (work / "shards").mkdir()
     row = {"audio": {"bytes": samples, "path": "a.wav"}, "caption": "A calm voice."}

@@ -13,7 +13,8 @@ import torch
 from conftest import RATE, make_corpus, tone
 from raclap.archive import embedding, indexing
 from raclap.archive.facts import ArchiveError
-from raclap.archive.indexing import IndexReport, IndexSettings, index_archive
+from raclap.archive.indexing import IndexReport, index_archive
+from raclap.archive.recipe import IndexSettings
 from raclap.archive.store import ArchiveIndex
 from raclap.cli import main
 from raclap.data.collection import read_split
@@ -210,6 +211,78 @@ def test_what_a_manifest_says_anew_is_taken_over(
     assert (row["start"], row["end"]) == (0.1, 0.25)
     batches = count_embedded(monkeypatch)
     assert run(path, index, teacher_folder).kept == 6 and not batches
+
+
+@pytest.mark.parametrize(
+    ("former", "later"),
+    [({"end": 0.25}, {"end": None}), ({"end": None}, {"end": 0.25}), ({"end": 0.25}, {"end": 0.251})],
+)
+def test_an_end_that_changes_is_noticed(
+    index: Path, teacher_folder: Path, tmp_path: Path, former: dict, later: dict
+) -> None:
+    path = make_corpus(tmp_path, "own", {"test": 3})
+    rewritten(path, read_manifest(path), **former)
+    run(path, index, teacher_folder)
+    rewritten(path, read_manifest(path), **later)
+    assert run(path, index, teacher_folder).kept == 2
+    run(path, tmp_path / "afresh", teacher_folder)
+    assert_same(index, tmp_path / "afresh")
+    assert run(path, index, teacher_folder).kept == 3
+
+
+def split_manifest(path: Path) -> tuple[Path, Path]:
+    """Two manifests with one audio root; the middle recording is in both, with another caption in the second."""
+    from dataclasses import replace
+
+    manifest = read_manifest(path)
+    rows = list(manifest)
+    one, two = path.with_name("one.parquet"), path.with_name("two.parquet")
+    write_manifest(one, rows[:4], manifest.audio_root)
+    write_manifest(two, [replace(rows[3], speaker="told anew"), *rows[4:]], manifest.audio_root)
+    return one, two
+
+
+def test_manifests_with_one_audio_root_share_an_index(
+    index: Path, teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = split_manifest(make_corpus(tmp_path, "own", {"test": 6}))
+
+    def held() -> dict[str, list[tuple]]:
+        archive = ArchiveIndex.open(index)
+        rows = archive.rows(range(archive.windows), ["source", "recording", "speaker"]).to_pylist()
+        found: dict[str, list[tuple]] = {}
+        for row in rows:
+            found.setdefault(Path(row["source"]).name, []).append((row["recording"], row["speaker"]))
+        return {name: sorted(own) for name, own in found.items()}
+
+    run(one, index, teacher_folder)
+    first = held()
+    report = run(two, index, teacher_folder)
+    assert (report.embedded, report.dropped) == (3, 0)
+    both = held()
+    assert both["one.parquet"] == first["one.parquet"] and len(both["two.parquet"]) == 3
+    assert ("own-test-3.flac", "told anew") in both["two.parquet"]
+    batches = count_embedded(monkeypatch)
+    assert run(one, index, teacher_folder).kept == 4 and run(two, index, teacher_folder).kept == 3
+    assert held() == both and not batches
+    rows = list(read_manifest(one))
+    write_manifest(one, rows[1:], tmp_path / "own")
+    assert run(one, index, teacher_folder).dropped == 1
+    assert held() == {"one.parquet": both["one.parquet"][1:], "two.parquet": both["two.parquet"]}
+
+
+def test_a_manifest_whose_audio_moved_is_not_embedded_again(
+    index: Path, teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_corpus(tmp_path, "own", {"test": 3})
+    run(path, index, teacher_folder)
+    shutil.copytree(path.parent, tmp_path / "copy")
+    write_manifest(path, list(read_manifest(path)), tmp_path / "copy")
+    batches = count_embedded(monkeypatch)
+    report = run(path, index, teacher_folder)
+    assert (report.carried_over, report.dropped, batches) == (3, 0, [])
+    assert {root for root, _, _ in contents(index)} == {str(tmp_path / "copy")}
+    assert run(path, index, teacher_folder).kept == 3
 
 
 def test_rows_of_one_recording_are_windows_as_they_are(index: Path, teacher_folder: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from raclap.archive.facts import IndexFacts, ModelFacts
 from raclap.archive.levels import crossing, cut_by_level, noise_of, overlap_of
-from raclap.archive.moments import Moment, MomentFinder, Tracks
+from raclap.archive.moments import Moment, MomentFinder, Tracks, WindowPlace
 from raclap.archive.store import ArchiveIndex
 
 D, WINDOW, HOP = 16, 10.0, 5.0
@@ -47,10 +47,10 @@ def windows_of(stretches, directions, noise, rng, window=WINDOW, hop=HOP):
     return start, start + window, vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def make_index(path, recordings):
-    """An index of recordings: name to start, end and vectors."""
+def make_index(path, recordings, root="/archive", source=None):
+    """An index of recordings, made or added to: name to start, end and vectors."""
     facts = IndexFacts(ModelFacts("none", {}, D, 16_000), WINDOW, HOP)
-    index = ArchiveIndex.create(path, facts)
+    index = ArchiveIndex.open(path) if path.exists() else ArchiveIndex.create(path, facts)
     for name, (start, end, vectors) in recordings.items():
         count = len(start)
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.astype(np.float16).ravel(), pa.float16()), D)
@@ -58,7 +58,8 @@ def make_index(path, recordings):
             pa.table(
                 {
                     "recording": [name] * count,
-                    "root": ["/archive"] * count,
+                    "root": [root] * count,
+                    "source": [source or root] * count,
                     "window": pa.array(range(count), pa.int32()),
                     "windows": pa.array([count] * count, pa.int32()),
                     "start": start,
@@ -82,7 +83,7 @@ def moments_of(index, query, count, recording="long"):
         facts = rows[row]
         if any(min(end, facts["end"]) - max(start, facts["start"]) > 0 for start, end in found):
             continue
-        extent = finder.extent(row, recording, facts["window"], facts["windows"])
+        extent = finder.extent(WindowPlace(row, "/archive", recording, facts["window"], facts["windows"]))
         found.append((extent.start, extent.end))
         if len(found) == count:
             break
@@ -168,7 +169,7 @@ def test_what_a_filter_leaves_out_is_in_no_moment(tmp_path):
     index = make_index(tmp_path / "index", {"long": windows_of([(0, 0.0, 200.0)], directions, 0.1, rng)})
     among = index.where("start >= 60 and start < 90")
     finder = MomentFinder(Tracks(index), directions[0].astype(np.float32), among)
-    extent = finder.extent(15, "long", 15, index.windows)
+    extent = finder.extent(WindowPlace(15, "/archive", "long", 15, index.windows))
     assert (extent.start, extent.end, extent.rows) == (60.0, 95.0, tuple(range(12, 18)))
 
 
@@ -177,8 +178,28 @@ def test_rows_of_a_recording_that_lie_apart(tmp_path):
     directions = styles_of(2, 0.0, rng)
     own = windows_of([(0, 0.0, 60.0)], directions, 0.1, rng)
     index = make_index(tmp_path / "index", {"it's": own, "b": own})
-    track = Tracks(index).around(0, "b", 5, len(own[0]))  # as if the fifth window were the first row
+    place = WindowPlace(0, "/archive", "b", 5, len(own[0]))  # as if the fifth window were the first row
+    track = Tracks(index).around(place)
     assert track.rows.tolist() == list(range(len(own[0]), 2 * len(own[0])))
+
+
+def test_recordings_of_one_name_are_told_apart_by_their_source(tmp_path):
+    rng = np.random.default_rng(8)
+    directions = styles_of(2, 0.0, rng)
+    path = tmp_path / "index"
+    for number, source in enumerate(("/one", "/two", "two.parquet", "it's two.parquet")):
+        seconds = 60.0 + 10 * number
+        own = windows_of([(0, 0.0, seconds)], directions, 0.1, rng)
+        index = make_index(path, {"a": own}, root=f"/{source[1:4]}", source=source)
+    tracks = Tracks(index)
+    table = index.rows(range(index.windows), ["source", "window", "windows"]).to_pylist()
+    for row in (0, *range(5, index.windows, 4)):
+        told = table[row]
+        for guess in (row, 0):  # 0: as if the rows of a recording did not lie together
+            place = WindowPlace(guess, told["source"], "a", told["window"], told["windows"])
+            rows = tracks.around(place).rows.tolist()
+            assert rows == [at for at, other in enumerate(table) if other["source"] == told["source"]]
+            tracks = Tracks(index)
 
 
 @pytest.mark.parametrize("recording", ["../a.wav", "/etc/a.wav", "s3://bucket/a.wav", "a/../../b.wav"])

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pytest
 
 from raclap.archive import nearest
-from raclap.archive.facts import ArchiveError, IndexFacts, ModelFacts
-from raclap.archive.nearest import Nearest, build_approximate
+from raclap.archive.facts import ApproximateFacts, ArchiveError, IndexFacts, ModelFacts
+from raclap.archive.nearest import Nearest, approximate_is_due, build_approximate
 from raclap.archive.scan import Scanner
 from raclap.archive.store import ArchiveIndex
 
@@ -15,7 +15,7 @@ D = 32
 
 def stored(path, vectors):
     """An index of one window a recording."""
-    index = ArchiveIndex.create(path, IndexFacts(ModelFacts("m", {}, D, 16_000), None, None))
+    index = ArchiveIndex.create(path, IndexFacts(ModelFacts("m", {}, vectors.shape[1], 16_000), None, None))
     size = len(vectors)
     index.append(
         pa.table(
@@ -31,7 +31,7 @@ def stored(path, vectors):
                 "mtime_ns": np.arange(size),
                 "sha256": [""] * size,
                 "sex": np.where(np.arange(size) % 2, "female", "male"),
-                "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), D),
+                "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1]),
             }
         )
     )
@@ -80,7 +80,7 @@ def test_a_small_index_is_searched_exactly(index, vectors, queries, held, monkey
 
 def test_recall_is_what_a_count_gives(approximate, vectors):
     built = approximate.facts.approximate
-    assert (built.rows, built.partitions, built.probes, built.refine_factor, built.sampled) == (4000, 63, 3, 5, 200)
+    assert (built.rows, built.partitions, built.probes, built.refine_factor, built.sampled) == (4000, 15, 3, 5, 200)
     asked = vectors[np.linspace(0, 3999, 200).astype(int)].astype(np.float32)
     exact = Scanner(vectors).search(asked, 10)[1]
     found = Nearest(approximate, exact_up_to=100).search(asked, 10)[1]
@@ -90,7 +90,7 @@ def test_recall_is_what_a_count_gives(approximate, vectors):
 
 def test_more_probes_miss_less(approximate, tmp_path, vectors):
     more = stored(tmp_path / "index", vectors)
-    built = build_approximate(more, probes=63, refine_factor=50)
+    built = build_approximate(more, probes=15, refine_factor=50)
     assert built.recall_at_10 > 0.99 and built.recall_at_10 > approximate.facts.approximate.recall_at_10
 
 
@@ -108,6 +108,20 @@ def test_a_great_index_is_searched_approximately(approximate, vectors, queries):
     assert same(Nearest(approximate).search(queries, 10), exact)  # a million is far
 
 
+def test_what_one_query_needs_does_not_change_the_next(approximate, queries, monkeypatch):
+    fresh = Nearest(approximate, exact_up_to=100).search(queries, 10)
+    among = approximate.where("sex = 'female'")
+    monkeypatch.setattr(nearest, "_READ", 10)
+    for odd in (
+        lambda search: search.search(queries[:1], 4000),  # more than the cells hold
+        lambda search: search.search(queries, 10, exact=True),
+        lambda search: search.search(queries, 10, among),
+    ):
+        search = Nearest(approximate, exact_up_to=100)
+        odd(search)
+        assert "_scanner" in search.__dict__ and same(search.search(queries, 10), fresh)
+
+
 def test_filtered_and_large_searches_are_exact(approximate, vectors, queries, monkeypatch):
     among = approximate.where("sex = 'female'")
     expected = Scanner(vectors).search(queries, 10, among)
@@ -121,7 +135,7 @@ def test_filtered_and_large_searches_are_exact(approximate, vectors, queries, mo
 
 def test_rows_that_came_later_are_found(tmp_path, vectors, queries):
     made = stored(tmp_path / "index", vectors[:3000])
-    build_approximate(made, probes=55)
+    build_approximate(made, probes=11)
     table = made.rows(range(2), None).append_column(
         "vector",
         pa.FixedSizeListArray.from_arrays(pa.array(np.repeat(queries[:2], 1, 0).astype(np.float16).reshape(-1)), D),
@@ -136,3 +150,22 @@ def test_rows_that_came_later_are_found(tmp_path, vectors, queries):
 def test_too_few_windows_for_an_approximate_search(tmp_path, vectors):
     with pytest.raises(ArchiveError, match="from 256 windows on"):
         build_approximate(stored(tmp_path / "index", vectors[:100]))
+
+
+def test_only_vectors_of_whole_bytes_can_be_approximate(tmp_path, vectors):
+    odd = stored(tmp_path / "index", np.ascontiguousarray(vectors[:600, : D - 3]))
+    assert not odd.can_be_approximate and not approximate_is_due(odd)
+    with pytest.raises(ArchiveError, match=f"a multiple of 8 dimensions, not {D - 3}; it stays exact"):
+        build_approximate(odd)
+
+
+@pytest.mark.parametrize(
+    ("exact_up_to", "built_on", "due"),
+    [(4000, None, False), (3999, None, True), (3999, 4000, False), (3999, 3700, False), (3999, 3600, True)],
+    ids=["small", "not built", "built", "grown a little", "grown"],
+)
+def test_when_cells_are_made_anew(index, monkeypatch, exact_up_to, built_on, due):
+    monkeypatch.setattr(nearest, "EXACT_UP_TO", exact_up_to)
+    built = None if built_on is None else ApproximateFacts(built_on, 60, 60, 100, 1.0, 200)
+    monkeypatch.setattr(index, "facts", index.facts.with_approximate(built))
+    assert approximate_is_due(index) == due

@@ -24,12 +24,12 @@ TEXT = "a low voice"
 SHORT = np.linspace(0.75, 0.35, 9)
 
 
-def rows_of(name, vectors, sha256, hop=5.0, **facts):
+def rows_of(name, vectors, sha256, hop=5.0, root="/archive", **facts):
     count = len(vectors)
     start = hop * np.arange(count)
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.astype(np.float16).ravel(), pa.float16()), D)
     values = {
-        "recording": [name] * count, "root": ["/archive"] * count, "window": pa.array(range(count), pa.int32()),
+        "recording": [name] * count, "root": [root] * count, "window": pa.array(range(count), pa.int32()),
         "windows": pa.array([count] * count, pa.int32()), "start": start, "end": start + 10.0,
         "duration": np.full(count, 10.0, np.float32), "size": [1] * count, "mtime_ns": [1] * count,
         "sha256": [sha256] * count, "vector": column,
@@ -97,6 +97,44 @@ def test_windows_become_moments_in_order_of_their_best(search):
 def test_a_copy_is_folded_and_named(search):
     (kept,) = [moment for moment in search.search(TEXT, k=20) if moment.recording in {"short0.wav", "copy.wav"}]
     assert {kept.recording, *(name for name, _, _ in kept.duplicates)} == {"short0.wav", "copy.wav"}
+
+
+@pytest.fixture
+def twin_roots(search, teacher_folder, tmp_path):
+    """Two roots with recordings of the same names: `other.wav` differs, `copy.wav` does not; one is named twice."""
+    query = search.vectors([Query(TEXT)])[0]
+    rng = np.random.default_rng(3)
+
+    def windows(cosine, count):
+        other = rng.standard_normal((count, D))
+        other -= (other @ query)[:, None] * query
+        return cosine * query + np.sqrt(1 - cosine**2) * other / np.linalg.norm(other, axis=1, keepdims=True)
+
+    facts = ModelFacts(str(teacher_folder), weights_digests(teacher_folder), D, RATE)
+    index = ArchiveIndex.create(tmp_path / "twins", IndexFacts(facts, 10.0, 5.0))
+    copy = windows(0.4, 1)
+    for root, cosine in (("/one", 0.9), ("/two", 0.8)):
+        index.append(rows_of("other.wav", windows(cosine, 3), f"other of {root}", root=root))
+        index.append(rows_of("copy.wav", copy, "copy", root=root))
+    index.append(rows_of("other.wav", windows(0.7, 2), "other of /two", root="/two", source="some.parquet"))
+    return ArchiveSearch.open(index.path)
+
+
+def test_recordings_of_one_name_in_two_roots_are_two(twin_roots):
+    found = twin_roots.search(TEXT, k=20)
+    assert [(moment.root, moment.recording) for moment in found[:2]] == [("/one", "other.wav"), ("/two", "other.wav")]
+    assert [(moment.start, moment.end, moment.windows) for moment in found[:2]] == [(0.0, 20.0, 3)] * 2
+
+
+def test_a_copy_of_one_name_in_two_roots_is_folded(twin_roots):
+    (copy,) = [moment for moment in twin_roots.search(TEXT, k=20) if moment.recording == "copy.wav"]
+    assert [name for name, _, _ in copy.duplicates] == ["copy.wav"]
+
+
+def test_a_recording_that_two_sources_name_is_found_once(twin_roots):
+    assert names(twin_roots.search(TEXT, k=20)).count("other.wav") == 2
+    (found,) = twin_roots.search(TEXT, k=20, where="source = 'some.parquet'")
+    assert (found.root, found.recording, found.windows) == ("/two", "other.wav", 2)
 
 
 def test_near_duplicates_are_folded_on_request(search):

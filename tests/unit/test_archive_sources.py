@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from raclap.archive.facts import ArchiveError
-from raclap.archive.sources import FACT_COLUMNS, SourceRecording, Unreadable, open_source
+from raclap.archive.source_opening import open_source
+from raclap.archive.sources import FACT_COLUMNS, SourceRecording, Unreadable
 from raclap.data.manifest import Caption, Pair, write_manifest
 from raclap.errors import ManifestError
 
@@ -92,7 +93,7 @@ def test_what_is_no_source_is_said_in_one_sentence(tmp_path: Path) -> None:
     touch(tmp_path, "song.wav")
     with pytest.raises(ArchiveError, match=r"nowhere: no such folder or manifest \(a data set of the Hub"):
         open_source(tmp_path / "nowhere")
-    with pytest.raises(ArchiveError, match=r"expected a folder of recordings or a manifest"):
+    with pytest.raises(ArchiveError, match=r"expected a folder of recordings, a manifest"):
         open_source(tmp_path / "song.wav")
     (tmp_path / "broken.parquet").write_bytes(b"x")
     with pytest.raises(ManifestError, match="not a readable Parquet file"):

@@ -13,6 +13,7 @@ from raclap.archive import tagging
 from raclap.archive.facts import ArchiveError, IndexFacts, ModelFacts
 from raclap.archive.store import ArchiveIndex
 from raclap.archive.tag_figure import TagFigureError, save_tag_figure, tag_note, tag_table
+from raclap.archive.tag_passages import OwnTime, Passages, of_recordings
 from raclap.archive.tagging import CALIBRATED, SOFTMAX, tag_archive
 from raclap.errors import RecipeError
 from raclap.model_folder import load_model_folder
@@ -147,6 +148,19 @@ def test_a_recording_is_the_mean_of_its_windows_whatever_the_blocks(
     assert tags["volume"].to_pylist() == [VOLUME.classes[row.argmax()] for row in np.array(expected)]
     assert (summary.rows, summary.rows_are) == (5, "recordings")
     assert sum(summary.hours["volume"].values()) == pytest.approx(32 / 3600)
+
+
+def test_recordings_of_one_name_are_told_apart_by_their_source():
+    own = OwnTime()
+    sources, names = np.array(["/a", "/a", "b.parquet", "/c"]), np.array(["x.wav"] * 4)
+    start, end = np.array([0.0, 5.0, 0.0, 0.0]), np.array([10.0, 15.0, 8.0, 3.0])
+    seconds = own.of(sources, names, start, end)
+    assert seconds.tolist() == [10.0, 5.0, 8.0, 3.0]
+    roots = np.array(["/a", "/a", "/a", "/c"])
+    block = Passages(sources, roots, names, np.array([0, 1, 0, 0]), start, end, seconds, np.ones((4, 1)))
+    passages = list(of_recordings([block.part(slice(3)), block.part(slice(3, None))]))
+    assert [each.sources.tolist() for each in passages] == [["/a"], ["b.parquet"], ["/c"]]
+    assert [each.numbers.tolist() for each in passages] == [[2], [1], [1]]
 
 
 def test_without_a_calibration_labels_of_a_group_share_one(loaded, index, vectors, tmp_path, monkeypatch):
