@@ -71,15 +71,19 @@ are always exact. Windows that are added later are found, too.
 
 ## Writing, and what can go wrong
 
-A commit holds whole recordings. A killed writer leaves the last commit, and at most a file that no version refers to;
-LanceDB deletes such files when they are a week old. A full disk, a limit on files and a read-only file system end in
-one sentence, and the index is as before. Compaction merges small files and deletes former versions: who had one open
-is told to open the index again. Several processes can append at once; one indexer at a time holds `.lock`.
+A commit holds whole recordings. LanceDB makes a version of its table at every step; readers open the one that bears
+the tag `whole`, which is moved when all steps of a commit are done. So a recording that has changed is renewed in one
+commit, a killed writer leaves the last commit and at most files that no version refers to, which LanceDB deletes when
+they are a week old, and a full disk, a limit on files and a read-only file system end in one sentence, with the index
+as before. Compaction merges small files and deletes former versions: who had one open is told to open the index
+again. Several processes can commit at once, one waits for the other; one indexer at a time holds `.lock`.
 
 An index can lie in object storage: addresses such as `s3://bucket/index` go to LanceDB and to pyarrow as they are,
-credentials come from the environment. The tests hold that addresses arrive there, and write and read an index by a
-`file://` address. No real object storage was tested; there is no lock there, so that one indexer at a time is the
-user's to see to.
+credentials come from the environment. There are no locks and no tag there: one indexer at a time is the user's to see
+to, and a writer that is killed while it renews recordings leaves them out until the next run. The tests hold that
+addresses arrive there, and write and read an index by a `file://` address; by hand, `raclap index`, `search` and
+`classify`, and three processes that renew recordings at the same time, were tried on moto 5.2, which stands in for S3.
+No real object storage was tested.
 
 ## How this page was made
 

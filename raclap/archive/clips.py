@@ -22,6 +22,7 @@ from raclap.files import replacing
 
 _BLOCK_SECONDS = 60.0
 _NAME_CHARACTERS = 80
+_SLACK_SECONDS = 0.05  # by which a recording may end before the window that was cut at another rate
 
 
 def excerpt_of(moment: Moment, rate: int, longest: float) -> Excerpt:
@@ -63,8 +64,9 @@ def export_moment(moment: Moment, folder: Path, prefix: str) -> Path:
     try:
         with open_checked(path) as recording, replacing(target) as beside:
             first = round(moment.start * recording.rate)
-            last = min(len(recording), round(moment.end * recording.rate))
-            if not 0 <= first < last:
+            wanted = round(moment.end * recording.rate)
+            last = min(len(recording), wanted)
+            if not 0 <= first < last or wanted - last > _SLACK_SECONDS * recording.rate:
                 raise AudioError(f"{path}: {moment.start:.2f} to {moment.end:.2f} s is no longer a stretch of it")
             _write(recording, first, last, beside)
     except (OSError, soundfile.LibsndfileError) as error:

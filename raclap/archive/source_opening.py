@@ -36,7 +36,14 @@ def open_source(
         ArchiveError: there is nothing, or nothing of that kind, or an option is of no use with it.
         ManifestError: the manifest is not as it should be.
     """
-    path, dataset = Path(source), dataset or DatasetOptions()
+    try:
+        return _source_of(source, audio_root, dataset or DatasetOptions(), progress)
+    except PermissionError as error:
+        raise ArchiveError(f"{source}: cannot be looked at ({error.strerror})") from error
+
+
+def _source_of(source: Path | str, audio_root: Path | None, dataset: DatasetOptions, progress: bool) -> Source:
+    path = Path(source)
     if not is_on_hub(source) and not path.exists():
         raise ArchiveError(f"{source}: no such folder or manifest (a data set of the Hub is hf://datasets/NAME)")
     if is_on_hub(source) or dataset.is_dataset or is_dataset(path):

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import soundfile
 
 from conftest import RATE, tone
+from raclap.archive.facts import ArchiveError
 from raclap.archive.indexing import index_archive
 from raclap.archive.recipe import IndexSettings
 from raclap.cli import main
@@ -129,6 +131,40 @@ def test_a_recording_that_vanished(run, archive, teacher_folder, tmp_path):
     status, out, _ = run(*every)
     assert status == 0
     assert "no longer there" in out
+
+
+@pytest.fixture
+def read_only(index, tmp_path):
+    """A copy of the index that nobody may write."""
+    copy = shutil.copytree(index, tmp_path / "copy")
+    paths = [copy, *copy.rglob("*")]
+    for path in paths:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    if os.access(copy, os.W_OK):
+        pytest.skip("this user may write whatever its mode is")
+    yield copy
+    for path in paths:
+        path.chmod(0o755)
+
+
+def test_a_read_only_index_is_searched_and_not_written(run, read_only, index, archive, teacher_folder):
+    query = ("a low voice", "-k", 3, "--format", "json")
+    assert run(read_only, *query)[:2] == run(index, *query)[:2]
+    with pytest.raises(ArchiveError, match="cannot be written, the folder is read-only for this user; the index is"):
+        index_archive(archive[0], read_only, teacher_folder, IndexSettings(2.0, HOP), progress=False)
+    assert run(read_only, *query)[0] == 0
+
+
+def test_a_recording_that_is_shorter_now(run, archive, teacher_folder, tmp_path):
+    folder = shutil.copytree(archive[0], tmp_path / "archive")
+    index_archive(folder, tmp_path / "index", teacher_folder, IndexSettings(2.0, HOP), progress=False)
+    sound, rate = soundfile.read(folder / "middle.wav")
+    soundfile.write(folder / "middle.wav", sound[: len(sound) // 2], rate)
+    query = (tmp_path / "index", "a low voice", "--where", "recording = 'middle.wav'")
+    status, _, err = run(*query, "--export-clips", tmp_path / "clips")
+    assert status == 0
+    assert "middle.wav: 0.00 to 1.50 s is no longer a stretch of it" in err
+    assert not list((tmp_path / "clips").iterdir())
 
 
 def test_what_is_wrong_is_said_in_one_sentence(run, index, tmp_path, archive):

@@ -11,7 +11,7 @@ import soundfile
 import torch
 
 from conftest import RATE, make_corpus, tone
-from raclap.archive import embedding, indexing
+from raclap.archive import embedding, indexing, source_opening
 from raclap.archive.facts import ArchiveError
 from raclap.archive.indexing import IndexReport, index_archive
 from raclap.archive.recipe import IndexSettings
@@ -321,6 +321,15 @@ def test_what_cannot_be_read_is_listed_and_the_rest_goes_on(archive: Path, index
     assert "b.flac" not in {name for _, name, _ in contents(index)}
 
 
+def test_what_cannot_be_read_is_listed_at_an_address_too(archive: Path, tmp_path: Path, teacher_folder: Path) -> None:
+    """Through the same calls as in object storage, of a file system that is here."""
+    (archive / "text.mp3").write_text("no music")
+    (tmp_path / "stored").mkdir()
+    report = run(archive, f"file://{tmp_path}/stored", teacher_folder)
+    assert (report.embedded, report.unreadable) == (4, 1)
+    assert set(unreadable(tmp_path / "stored")) == {"text.mp3"}
+
+
 def test_silent_windows_are_left_out_and_counted(archive: Path, index: Path, teacher_folder: Path) -> None:
     sound = tone(200, 0.3, 4.0, np.random.default_rng(0))
     sound[RATE : 3 * RATE] = 0
@@ -405,6 +414,17 @@ def test_nothing_to_index_makes_no_index(index: Path, teacher_folder: Path, tmp_
     (folder / "a.wav").write_text("text")
     with pytest.raises(ArchiveError, match=r"none of its 1 recordings can be used; the first is a\.wav: "):
         run(folder, index, teacher_folder)
+
+
+def test_an_archive_that_nobody_may_look_at(
+    archive: Path, index: Path, teacher_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(source_opening, "is_dataset", refused)
+    with pytest.raises(ArchiveError, match=r"archive: cannot be looked at \(Permission denied\)"):
+        run(archive, index, teacher_folder)
 
 
 def test_an_archive_that_is_not_mounted_just_now_loses_nothing(

@@ -296,6 +296,13 @@ class FakeDatabase:
         return self
 
 
+def test_an_address_of_no_storage():
+    for call in (ArchiveIndex.open, facts_file.facts_exist, lambda path: ArchiveIndex.create(path, FACTS)):
+        with pytest.raises(ArchiveError, match="expected an address such as s3://bucket/index") as caught:
+            call("nothing://bucket/index")
+        assert "\n" not in str(caught.value)
+
+
 def test_facts_at_an_address(tmp_path):
     """Through the same calls as on object storage, of a file system that is here."""
     address = f"file://{tmp_path}"
