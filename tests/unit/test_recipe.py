@@ -23,7 +23,7 @@ NOT_RECIPES = ("base", "emotions", "study", "siblings", "templates")  # grounds,
 RECIPES = [
     path
     for path in sorted(CONFIGURATION.rglob("*.yaml"))
-    if path.parent.name not in ("accelerate", "protocols") and path.stem not in NOT_RECIPES
+    if path.parent.name not in ("accelerate", "archive", "protocols") and path.stem not in NOT_RECIPES
 ]
 TABLE_1 = [path for path in RECIPES if path.parent == CONFIGURATION / "table1"]
 DEMO_TABLE_1 = [path for path in RECIPES if path.parent == CONFIGURATION / "demo" / "table1"]
