@@ -8,14 +8,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from modeling_raclap import RaClapModel, RaClapProcessor
 from raclap.archive.reading import CarriedOver, Read, ReadRecording, ReadWindow, Window
 from raclap.archive.sources import Unreadable
 from raclap.retrieval.embed import batches_by_length, embed_waveforms
 
-# Windows that wait to be sorted by length; as much again is read ahead meanwhile.
+# Windows that wait to be sorted by length.
 POOL_BYTES = 192 * 2**20
+# Read while the model is busy. Readers would take the cores that a model on the CPU computes on: its threads wait for
+# one another at every step, so that a core less for one of them is a core less for all.
+_AHEAD_ON_CPU = 8 * 2**20
 _FIRST_POOL_SECONDS = 960.0
 
 
@@ -127,6 +131,11 @@ class WindowEmbedder:
         for name in done:
             own = self._unfinished.pop(name)
             yield EmbeddedRecording(own.read, own.windows, np.stack(own.vectors))
+
+
+def bytes_ahead(device: torch.device) -> int:
+    """How much is to be read while a model on this device embeds."""
+    return _AHEAD_ON_CPU if device.type == "cpu" else POOL_BYTES
 
 
 def _name(item: CarriedOver | Unreadable) -> str:

@@ -19,7 +19,7 @@ from raclap.archive.address import is_address, write_file
 from raclap.archive.ahead import reading_ahead
 from raclap.archive.changes import HeldRecordings, plan
 from raclap.archive.dataset_address import DatasetOptions
-from raclap.archive.embedding import POOL_BYTES, Embedded, EmbeddedRecording, WindowEmbedder, size_of
+from raclap.archive.embedding import Embedded, EmbeddedRecording, WindowEmbedder, bytes_ahead, size_of
 from raclap.archive.facts import ArchiveError, IndexFacts, ModelFacts, facts_exist, read_facts
 from raclap.archive.nearest import approximate_is_due, build_approximate
 from raclap.archive.progress import IndexingBar
@@ -170,7 +170,8 @@ class _Run:
         """Embeds what is waiting, drops what is gone, and lists what cannot be read."""
         self._state.wait_for_everyone()  # until the index is locked, and all have seen what it held
         count, unreadable = Counter(), []
-        with self._bar, reading_ahead(self._waiting(), self._reader, size_of, POOL_BYTES) as items:
+        ahead = bytes_ahead(self._state.device)
+        with self._bar, reading_ahead(self._waiting(), self._reader, size_of, ahead) as items:
             for item in self._embedder(items):
                 self._writer.add(item)
                 self._bar.finished(item)

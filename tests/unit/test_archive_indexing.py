@@ -353,7 +353,7 @@ def test_memory_is_bounded_however_long_a_recording(
     index: Path, teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedding, "_FIRST_POOL_SECONDS", 20.0)
-    monkeypatch.setattr(indexing, "POOL_BYTES", 20 * RATE * 4)
+    monkeypatch.setattr(indexing, "bytes_ahead", lambda _: 20 * RATE * 4)
     (tmp_path / "archive").mkdir()
     soundfile.write(tmp_path / "archive" / "x.flac", tone(200, 0.3, 120.0, np.random.default_rng(0)), RATE)
     pools: list[int] = []
