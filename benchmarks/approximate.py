@@ -43,10 +43,10 @@ def main() -> None:
     queries = made_up(np.random.default_rng(9), _QUERIES)
     exact = Scanner(vectors).search(queries, K)[1]
     partitions = round(asked.rows**0.5)
-    kinds = {
-        "pq": IvfPq(distance_type="cosine", num_partitions=partitions, num_sub_vectors=D // 8),
-        "rq": IvfRq(distance_type="cosine", num_partitions=partitions, max_iterations=20, sample_rate=64),
-    }
+    same: dict[str, Any] = {
+        "distance_type": "cosine", "num_partitions": partitions, "max_iterations": 20, "sample_rate": 64,
+    }  # fmt: skip
+    kinds = {"pq": IvfPq(num_sub_vectors=D // 8, **same), "rq": IvfRq(**same)}
     found = {
         name: measured(vectors, queries, exact, settings, asked.probes, asked.refine)
         for name, settings in kinds.items()
@@ -75,7 +75,7 @@ def measured(
                 for query, wanted in zip(queries, exact, strict=True):
                     began = time.perf_counter()
                     search = table.search(query).distance_type("cosine").nprobes(cells).refine_factor(candidates)
-                    ids = search.limit(K).select(["id"]).to_arrow()["id"].to_pylist()
+                    ids = search.limit(K).select(["id", "_distance"]).to_arrow()["id"].to_pylist()
                     times.append(time.perf_counter() - began)
                     hits += len(set(ids) & set(wanted.tolist()))
                 recall, milliseconds = hits / exact.size, 1e3 * statistics.median(times)

@@ -3,7 +3,7 @@
 IVF-RQ (an inverted file of cells, and in each of them codes of one bit a dimension) reads the cells nearest to a
 query, a fraction of the index, and ranks what it finds there again by the stored vectors. What it misses is measured
 when it is built: its recall stands in `index.json`. Who cannot miss anything asks for `exact=True`, which reads all
-vectors once and keeps their codes. Product quantisation (IVF-PQ) of as many bytes finds less, and takes ten times as
+vectors once and keeps their codes. Product quantisation (IVF-PQ) of as many bytes finds less, and takes many times as
 long to build (docs/scale.md).
 
 Sources: Jégou, Douze and Schmid, "Product Quantization for Nearest Neighbor Search", 2011 (the inverted file); Gao and
