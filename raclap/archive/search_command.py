@@ -148,7 +148,7 @@ def _facts(search: ArchiveSearch, options: SearchOptions) -> dict[str, str]:
 def _report(answers: Sequence[Answer], lost: dict[_Recording, str], options: SearchOptions) -> None:
     """To standard error: standard output is for what another program reads."""
     if lost:
-        _say(f"the sound of {len(lost)} recordings cannot be read:")
+        _say(f"the sound of {len(lost)} recording{'s' if len(lost) > 1 else ''} cannot be read:")
     for (_, name), reason in lost.items():
         _say(f"  {shown(name)}: {shown(reason)}")
     without = [answer.query.name for answer in answers if not answer.moments]
