@@ -14,6 +14,8 @@ queries take 2 MB for products and up to 50 MB for candidates.
 Shapes: N rows, D dimensions, Q queries, P pairs of a query and a candidate.
 """
 
+import itertools
+
 import numpy as np
 
 from raclap.archive import kernels
@@ -143,7 +145,7 @@ def _read(stored: StoredVectors, units: np.ndarray, pairs: Pairs) -> np.ndarray:
     wanted, place = np.unique(pairs.rows, return_inverse=True)
     by_place = np.argsort(place, kind="stable")
     begins = np.searchsorted(place[by_place], np.arange(0, len(wanted) + _FETCHED, _FETCHED))
-    for first, begin, end in zip(range(0, len(wanted), _FETCHED), begins[:-1], begins[1:], strict=False):
+    for first, (begin, end) in zip(range(0, len(wanted), _FETCHED), itertools.pairwise(begins), strict=True):
         held = HeldVectors(stored.vectors_of(wanted[first : first + _FETCHED]))
         taken = by_place[begin:end]
         cosines[taken] = _cosines_of_held(held, units, Pairs(pairs.queries[taken], place[taken] - first))

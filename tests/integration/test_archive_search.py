@@ -124,7 +124,7 @@ def test_a_recording_that_vanished(run, archive, teacher_folder, tmp_path):
     every = (tmp_path / "index", "a low voice", "--where", "duration < 1.8")
     status, _, err = run(*every, "--output", page, "--export-clips", clips)
     assert status == 0
-    assert "the sound of 1 recordings cannot be read" in err
+    assert "the sound of 1 recording cannot be read" in err
     assert "middle.wav" in err
     assert page.read_text().count("its sound cannot be read") == 1
     assert len(list(clips.iterdir())) == page.read_text().count('class="panel moment"') - 1
