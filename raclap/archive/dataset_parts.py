@@ -68,8 +68,8 @@ class Part(Protocol):
 
 
 @dataclass(frozen=True)
-class ParquetPart:
-    """A Parquet file, on this machine or on the Hub.
+class _FilePart:
+    """A file whose rows can be reached one by one.
 
     Attributes:
         file: its path or address.
@@ -82,6 +82,15 @@ class ParquetPart:
     file: str
     column: str
     is_divisible: bool = field(default=True, init=False)
+
+    def address(self, row: int) -> RowAddress:
+        """The file and the row."""
+        return RowAddress(self.file, self.column, row)
+
+
+@dataclass(frozen=True)
+class ParquetPart(_FilePart):
+    """A Parquet file, on this machine or on the Hub."""
 
     def units(self) -> Iterator[Unit]:
         """A unit a row group."""
@@ -103,33 +112,18 @@ class ParquetPart:
                 yield Unit(first, rows, paths, are_files, size, read)
                 first += held.num_rows
 
-    def address(self, row: int) -> RowAddress:
-        """The file and the row."""
-        return RowAddress(self.file, self.column, row)
-
     def _recordings(self, opened: Callable[[], pq.ParquetFile], group: int) -> Iterator[Any]:
         for batch in opened().iter_batches(_ROWS, row_groups=[group], columns=[self.column]):
             yield from batch.column(0).to_pylist()
 
 
 @dataclass(frozen=True)
-class ArrowPart:
+class ArrowPart(_FilePart):
     """A file that `save_to_disk` wrote, mapped into memory."""
-
-    split: str
-    name: str
-    version: int
-    file: str
-    column: str
-    is_divisible: bool = field(default=True, init=False)
 
     def units(self) -> Iterator[Unit]:
         """A unit some rows."""
         yield from _units(open_arrow(self.file), self.column)
-
-    def address(self, row: int) -> RowAddress:
-        """The file and the row."""
-        return RowAddress(self.file, self.column, row)
 
 
 @dataclass(frozen=True)

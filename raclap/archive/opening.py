@@ -7,6 +7,7 @@ from raclap.archive.address import is_address
 from raclap.archive.facts import ArchiveError
 from raclap.archive.store import ArchiveIndex
 from raclap.model_folder import load_model_folder
+from raclap.model_folder_check import check_model_folder
 from raclap.processes import join_processes
 from raclap.provenance import weights_digests
 
@@ -28,10 +29,11 @@ def open_with_model(
     folder = Path(index.facts.model.name if model_folder is None else model_folder)
     if model_folder is None and not folder.is_dir():
         raise ArchiveError(f"{path}: the model that made it, {folder}, is not there; name its folder with --model")
-    model, processor = load_model_folder(folder)
+    check_model_folder(folder)
     if weights_digests(folder) != dict(index.facts.model.weights):
         raise ArchiveError(
             f"{path}: made by {index.facts.model.name}, but {folder} holds other weights; vectors of two models "
             f"cannot be compared"
         )
+    model, processor = load_model_folder(folder)
     return index, model.to(join_processes().device), processor
