@@ -20,12 +20,10 @@ class Candidate:
 
     Attributes:
         moment: that was found.
-        sha256: of the recording's file; empty where it is not known.
         vector: (D,) unit vector of its best window; None where cosines are not compared.
     """
 
     moment: Moment
-    sha256: str
     vector: np.ndarray | None = None
 
 
@@ -71,8 +69,8 @@ class FoldedMoments:
         if self._threshold is not None and float(kept.vector @ new.vector) >= self._threshold:
             return True
         return (
-            bool(new.sha256)
-            and kept.sha256 == new.sha256
+            bool(new.moment.sha256)
+            and kept.moment.sha256 == new.moment.sha256
             and (kept.moment.root, kept.moment.recording) != (new.moment.root, new.moment.recording)
             and _shared(kept.moment, new.moment) > _SAME_STRETCH
         )

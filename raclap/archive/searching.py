@@ -5,13 +5,12 @@
         print(moment.recording, moment.start, moment.end, moment.probability)
 
 Windows are fetched nearest first, more and more of them, until as many moments as wanted are left after merging and
-folding, or no window is. Moments of one query share no sound: a window that overlaps one that was found is passed
-over.
+folding, or no window is.
 
 Shapes: Q queries, D joint size.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -21,22 +20,22 @@ import torch
 
 from modeling_raclap import RaClapModel, RaClapProcessor
 from raclap.archive.duplicates import Candidate, FoldedMoments
+from raclap.archive.extents import ExtentFinder
 from raclap.archive.facts import ArchiveError
-from raclap.archive.moments import Moment, MomentFinder, Tracks, WindowPlace
+from raclap.archive.moments import Moment
 from raclap.archive.nearest import Nearest
 from raclap.archive.opening import open_with_model
 from raclap.archive.queries import WEIGHT, Query, QueryError, check_query, combine
+from raclap.archive.ranking import PLACE, Hit, best_first
 from raclap.archive.sources import FACT_COLUMNS
 from raclap.archive.store import ArchiveIndex
+from raclap.archive.tracks import Tracks
 from raclap.retrieval.rerank import Reranker
 
 _FETCHED, _A_MOMENT, _MORE = 64, 8, 4  # windows at least, windows a wanted moment, times as many when that is too few
-_PLACE = ("recording", "root", "source", "window", "windows", "start", "end", "sha256")
-_SHARED_SECONDS = 1e-6
 
 _Nearest = tuple[np.ndarray, np.ndarray]  # scores and positions
 _Fetch = Callable[[int], _Nearest]
-_Hit = tuple[float, int, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -205,32 +204,22 @@ class ArchiveSearch:
         self,
         query: Query,
         vector: np.ndarray,
-        hits: Iterator[_Hit],
+        hits: Iterator[Hit],
         among: np.ndarray | None,
         options: SearchOptions,
     ) -> list[Moment]:
         folded = FoldedMoments(options.duplicates)
-        finder = MomentFinder(self._tracks, vector, among)
-        found: dict[tuple[str, str], list[tuple[float, float]]] = {}
-        for score, row, facts in hits:
-            root, name, start, end = (facts[column] for column in ("root", "recording", "start", "end"))
-            own = found.setdefault((root, name), [])
-            if options.merge and any(_overlap(start, end, *other) for other in own):
-                continue
-            found_here = Moment(name, root, start, end, score, start, end, sha256=facts["sha256"])
-            moment = self._known(query, found_here)
+        finder = ExtentFinder(self._tracks, vector, among) if options.merge else None
+        for row, found in best_first(hits, finder):
+            moment = self._known(query, found)
             if options.min_probability is not None and moment.probability < options.min_probability:
                 break
-            if options.merge and facts["windows"] > 1:
-                extent = finder.extent(WindowPlace(row, facts["source"], name, facts["window"], facts["windows"]))
-                moment = replace(moment, start=extent.start, end=extent.end, windows=len(extent.rows))
-            own.append((moment.start, moment.end))
-            new = Candidate(moment, facts["sha256"], self._direction(row) if options.duplicates is not None else None)
-            if folded.fold(new):
+            direction = self._direction(row) if options.duplicates is not None else None
+            if folded.fold(Candidate(moment, direction)):
                 continue
             if len(folded) == options.k:
                 break
-            folded.add(replace(new, moment=self._described(moment, row)))
+            folded.add(Candidate(self._described(moment, row), direction))
         return folded.moments
 
     def _known(self, query: Query, moment: Moment) -> Moment:
@@ -258,7 +247,7 @@ class ArchiveSearch:
         return vector / np.linalg.norm(vector)
 
 
-def _hits(index: ArchiveIndex, fetch: _Fetch, first: _Nearest, available: int) -> Iterator[_Hit]:
+def _hits(index: ArchiveIndex, fetch: _Fetch, first: _Nearest, available: int) -> Iterator[Hit]:
     """Windows nearest first, fetched as far as they are asked for.
 
     Args:
@@ -268,19 +257,15 @@ def _hits(index: ArchiveIndex, fetch: _Fetch, first: _Nearest, available: int) -
         available: windows that a filter holds for.
 
     Yields:
-        Score, position and `_PLACE` of each.
+        Score, position and `PLACE` of each.
     """
     (scores, rows), given = first, 0
     while True:
         new = [place for place in range(given, len(rows)) if rows[place] >= 0]
-        places = index.rows(rows[new], _PLACE).to_pylist()
+        places = index.rows(rows[new], PLACE).to_pylist()
         for place, facts in zip(new, places, strict=True):
             yield float(scores[place]), int(rows[place]), facts
         if len(new) < len(rows) - given or len(rows) >= available:
             return
         given = len(rows)
         scores, rows = fetch(min(available, _MORE * given))
-
-
-def _overlap(start: float, end: float, other_start: float, other_end: float) -> bool:
-    return min(end, other_end) - max(start, other_start) > _SHARED_SECONDS

@@ -11,8 +11,10 @@ import soundfile
 from conftest import RATE, tone
 from modeling_raclap.calibration_raclap import Calibration
 from raclap.archive import ArchiveSearch, Query, SearchOptions, searching
+from raclap.archive.extents import Extent
 from raclap.archive.facts import ArchiveError, IndexFacts, ModelFacts
 from raclap.archive.queries import QueryError
+from raclap.archive.ranking import best_first
 from raclap.archive.store import ArchiveIndex
 from raclap.errors import AudioError
 from raclap.model_folder import load_model_folder
@@ -92,6 +94,51 @@ def test_windows_become_moments_in_order_of_their_best(search):
         assert moment.score == pytest.approx(0.85, abs=0.1)
     scores = [moment.score for moment in found]
     assert scores == sorted(scores, reverse=True)
+
+
+def test_a_border_that_sounds_like_what_is_sought_waits_its_turn(search, teacher_folder, tmp_path):
+    """A mixture of two styles that score 0.6 and 0.5 scores 0.9 at their border, above a clip of 0.75."""
+    query = search.vectors([Query(TEXT)])[0]
+    rng = np.random.default_rng(5)
+    first, second, third = np.linalg.qr(np.column_stack([query, rng.standard_normal((D, 3))]))[0].T[1:]
+
+    def windows(cosine, other, count):
+        vectors = cosine * query + np.sqrt(1 - cosine**2) * other + 0.005 * rng.standard_normal((count, D))
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    border = windows(0.9, (first + second) / np.sqrt(2), 1)
+    mixed = np.concatenate([windows(0.6, first, 20), border, windows(0.5, second, 20)])
+    facts = ModelFacts(str(teacher_folder), weights_digests(teacher_folder), D, RATE)
+    index = ArchiveIndex.create(tmp_path / "index", IndexFacts(facts, 10.0, 5.0))
+    index.append(rows_of("mixed.wav", mixed, "mixed"))
+    for cosine in (0.75, 0.55):
+        index.append(rows_of(f"{cosine}.wav", windows(cosine, third, 1), f"{cosine}"))
+    found = ArchiveSearch.open(index.path).search(TEXT, k=4)
+    assert names(found) == ["0.75.wav", "mixed.wav", "0.55.wav", "mixed.wav"]
+    assert found[1].end == pytest.approx(found[3].start, abs=5.0) == pytest.approx(105.0, abs=5.0)
+    for moment, cosine in ((found[1], 0.6), (found[3], 0.5)):
+        assert moment.score == pytest.approx(cosine, abs=0.05)
+        assert moment.start <= moment.best_start < moment.best_end <= moment.end
+
+
+def test_windows_of_an_earlier_moment_are_passed_over():
+    class Finder:
+        """Every window is of the moment that the first has led to, though it lies elsewhere."""
+
+        def __init__(self):
+            self.extents = [Extent(0.0, 10.0, (0, 1), 1, 0.0, 10.0, 0.7)]
+
+        def extent(self, window):
+            return self.extents.pop() if self.extents else None
+
+    facts = {"recording": "a.wav", "root": "/archive", "source": "/archive", "windows": 9, "sha256": ""}
+    hits = [
+        (score, row, {**facts, "window": row, "start": 20.0 * row, "end": 20.0 * row + 10})
+        for row, score in enumerate((0.8, 0.7, 0.6))
+    ]
+    ((row, moment),) = best_first(hits, Finder())
+    assert row == 1
+    assert (moment.start, moment.end, moment.score, moment.windows) == (0.0, 10.0, 0.7, 2)
 
 
 def test_a_copy_is_folded_and_named(search):

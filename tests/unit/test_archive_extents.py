@@ -5,16 +5,16 @@ mean of the directions of the styles that they hold, by time, with noise.
 """
 
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from raclap.archive.extents import ExtentFinder
 from raclap.archive.facts import IndexFacts, ModelFacts
-from raclap.archive.levels import crossing, cut_by_level, noise_of, overlap_of
-from raclap.archive.moments import Moment, MomentFinder, Tracks, WindowPlace
+from raclap.archive.moments import Moment
 from raclap.archive.store import ArchiveIndex
+from raclap.archive.tracks import Tracks, WindowPlace
 
 D, WINDOW, HOP = 16, 10.0, 5.0
 
@@ -44,7 +44,9 @@ def windows_of(stretches, directions, noise, rng, window=WINDOW, hop=HOP):
         shared = np.clip(np.minimum(start + window, end) - np.maximum(start, begin), 0, None)
         vectors += shared[:, None] / window * directions[style]
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors += noise / np.sqrt(D) * rng.standard_normal(vectors.shape)
+    within = round(window / hop)  # as the windows share their sound, they share what is random in it
+    beneath = noise * np.sqrt(within / D) * rng.standard_normal((len(start) + within - 1, D))
+    vectors += np.lib.stride_tricks.sliding_window_view(beneath, within, axis=0).mean(axis=-1)
     return start, start + window, vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
@@ -78,20 +80,25 @@ def make_index(path, recordings, root="/archive", source=None):
 
 def moments_of(index, query, count, recording="long"):
     """Starts and ends of the best moments of one recording, found as a search does."""
-    finder, found = MomentFinder(Tracks(index), query), []
+    finder, found = ExtentFinder(Tracks(index), query), []
     scores, rows = index.vectors().astype(np.float32) @ query, index.rows(range(index.windows)).to_pylist()
     for row in np.argsort(-scores).tolist():
         facts = rows[row]
         if any(min(end, facts["end"]) - max(start, facts["start"]) > 0 for start, end in found):
             continue
         extent = finder.extent(WindowPlace(row, "/archive", recording, facts["window"], facts["windows"]))
+        if extent is None:
+            continue
         found.append((extent.start, extent.end))
         if len(found) == count:
             break
     return sorted(found)
 
 
-@pytest.mark.parametrize(("likeness", "noise", "hop"), [(0.1, 0.1, 5.0), (0.5, 0.15, 5.0), (0.3, 0.2, 2.5)])
+@pytest.mark.parametrize(
+    ("likeness", "noise", "hop"),
+    [(0.1, 0.01, 5.0), (0.1, 0.1, 5.0), (0.5, 0.15, 5.0), (0.3, 0.2, 2.5), (0.3, 0.02, 2.5)],
+)
 def test_two_hours_of_known_styles(tmp_path, likeness, noise, hop):
     rng = np.random.default_rng(1)
     directions = styles_of(6, likeness, rng)
@@ -113,46 +120,84 @@ def test_a_recording_of_one_style_stays_whole(tmp_path):
     assert end == index.rows([index.windows - 1])["end"][0].as_py()
 
 
-def test_a_style_nearly_as_fitting_is_not_taken_in():
-    levels = np.repeat([0.1, 0.9, 0.5, 0.1, 0.1], 8)
-    assert cut_by_level(levels + 0.02 * np.random.default_rng(0).standard_normal(40), 2.0).tolist() == [
-        0,
-        8,
-        16,
-        24,
-        40,
-    ]
+def neighbours(index, styles, query):
+    """Starts and ends of the moment around 60 s and of that around 140 s."""
+    finder = ExtentFinder(Tracks(index), query.astype(np.float32))
+    places = (WindowPlace(row, "/archive", "long", row, index.windows) for row in (12, 28))
+    return [extent and (round(extent.start), round(extent.end)) for extent in map(finder.extent, places)]
 
 
-def test_noise_is_told_whatever_the_steps():
+@pytest.mark.parametrize(
+    ("likeness", "levels", "expected"),
+    [
+        (0.9, (0.8, 0.78), [(0, 200), None]),  # alike, and fitting alike: one moment
+        (0.9, (0.8, 0.5), [(0, 100), (100, 200)]),  # alike, but one fits better
+        (0.6, (0.8, 0.8), [(0, 100), (100, 200)]),  # both fit, but they sound different
+    ],
+)
+def test_neighbours_are_one_moment_if_they_sound_alike_and_fit_alike(tmp_path, likeness, levels, expected):
     rng = np.random.default_rng(3)
-    steps = np.repeat(rng.uniform(-1, 1, 60), 20)
-    assert noise_of(steps + 0.05 * rng.standard_normal(1200), 1.0) == pytest.approx(0.05, rel=0.15)
+    first, second, other, background = np.eye(4, D)
+    styles = np.stack([first, likeness * first + np.sqrt(1 - likeness**2) * second, background])
+    query = np.linalg.lstsq(styles[:2], levels, rcond=None)[0]
+    query += np.sqrt(1 - query @ query) * other
+    stretches = [(0, 0.0, 100.0), (1, 100.0, 200.0), (2, 200.0, 500.0)]
+    index = make_index(tmp_path / "index", {"long": windows_of(stretches, styles, 0.1, rng)})
+    found = neighbours(index, styles, query)
+    assert [moment is None for moment in found] == [moment is None for moment in expected]
+    for moment, truth in zip(found, expected, strict=True):
+        assert truth is None or np.abs(np.subtract(moment, truth)).max() <= 2
 
 
-def test_the_cut_is_the_best_of_all():
+def test_a_recording_that_fits_throughout_is_one_moment(tmp_path):
+    """Moods of one voice that the query does not tell apart: their levels differ by less than their windows do."""
+    rng = np.random.default_rng(9)
+    first, second, other = np.eye(3, D)
+    styles = np.stack([first, 0.9 * first + np.sqrt(0.19) * second])
+    query = np.linalg.lstsq(styles, (0.8, 0.78), rcond=None)[0]
+    query += np.sqrt(1 - query @ query) * other
+    stretches = [(place % 2, 100.0 * place, 100.0 * place + 100) for place in range(5)]
+    index = make_index(tmp_path / "index", {"long": windows_of(stretches, styles, 0.15, rng)})
+    track = Tracks(index).around(WindowPlace(0, "/archive", "long", 0, index.windows))
+    assert len(track.stretches_around(0, None)) == 5
+    ((start, end),) = moments_of(index, query.astype(np.float32), 1)
+    assert (start, end) == (0.0, index.rows([index.windows - 1])["end"][0].as_py())
+
+
+def test_what_an_earlier_moment_has_is_not_sought_again(tmp_path):
+    rng = np.random.default_rng(10)
+    directions = np.eye(2, D)
+    query = (0.8 * directions[0] + 0.6 * directions[1]).astype(np.float32)
+    index = make_index(
+        tmp_path / "index", {"long": windows_of([(0, 0.0, 90.0), (1, 90.0, 190.0)], directions, 0.05, rng)}
+    )
+    finder = ExtentFinder(Tracks(index), query)
+    first = finder.extent(WindowPlace(5, "/archive", "long", 5, index.windows))
+    beside = first.rows[-1] + 1
+    second = finder.extent(WindowPlace(beside, "/archive", "long", beside, index.windows))
+    assert (first.start, second.end) == (0.0, index.rows([index.windows - 1])["end"][0].as_py())
+    assert first.end == second.start == pytest.approx(90.0, abs=HOP / 2)
+    assert sorted(first.rows + second.rows) == list(range(index.windows))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.2])
+def test_a_window_on_a_border_speaks_for_the_style_that_fits(tmp_path, noise):
+    """Half of each of two styles scores 0.95, though the one scores 0.8 and the other 0.54."""
     rng = np.random.default_rng(4)
-    scores = np.repeat([0.2, 0.5, 0.1], [5, 4, 6]) + 0.05 * rng.standard_normal(15)
-    cuts = cut_by_level(scores, 1.0)
-    penalty = 3 * noise_of(scores, 1.0) ** 2 * np.log(15)
-
-    def cost(cuts):
-        return sum(((scores[a:b] - scores[a:b].mean()) ** 2).sum() + penalty for a, b in pairwise(cuts))
-
-    every = ([0, *np.flatnonzero([number >> bit & 1 for bit in range(14)]) + 1, 15] for number in range(2**14))
-    assert cost(cuts) == pytest.approx(min(map(cost, every)))
-
-
-def test_windows_that_only_touch_meet_where_they_touch():
-    start, end = np.array([0.0, 3.0, 10.0]), np.array([3.0, 10.0, 12.0])
-    assert crossing(np.array([0.1, 0.2, 0.9]), start, end, 2, 1) == 10.0
-    assert overlap_of(start, end) == 1.0
-
-
-def test_half_way_between_two_stretches():
-    start = np.arange(5) * 5.0
-    progress = np.array([0.0, 0.0, 0.25, 0.75, 1.0])  # the next begins at 17.5 s: the third holds 2.5 s of it
-    assert crossing(progress, start, start + 10, 3, 2) == pytest.approx(17.5)
+    directions = np.eye(2, D)
+    query = np.array([0.8, 0.54, *[0.0] * (D - 2)])
+    query /= np.linalg.norm(query)
+    index = make_index(
+        tmp_path / "index", {"long": windows_of([(0, 0.0, 90.0), (1, 90.0, 190.0)], directions, noise, rng)}
+    )
+    for row in (16, 17):
+        finder = ExtentFinder(Tracks(index), query.astype(np.float32))
+        extent = finder.extent(WindowPlace(row, "/archive", "long", row, index.windows))
+        assert (extent.start, extent.end) == (0.0, pytest.approx(90.0, abs=HOP / 2))
+        assert extent.best < 17
+        assert extent.score == pytest.approx(query[0], abs=0.02 + noise / 2)
+        assert (extent.best_start, extent.best_end) == (HOP * extent.best, HOP * extent.best + WINDOW)
+    assert finder.extent(WindowPlace(3, "/archive", "long", 3, index.windows)) is None
 
 
 def test_missing_windows_end_a_moment(tmp_path):
@@ -169,7 +214,7 @@ def test_what_a_filter_leaves_out_is_in_no_moment(tmp_path):
     directions = styles_of(1, 0.0, rng)
     index = make_index(tmp_path / "index", {"long": windows_of([(0, 0.0, 200.0)], directions, 0.1, rng)})
     among = index.where("start >= 60 and start < 90")
-    finder = MomentFinder(Tracks(index), directions[0].astype(np.float32), among)
+    finder = ExtentFinder(Tracks(index), directions[0].astype(np.float32), among)
     extent = finder.extent(WindowPlace(15, "/archive", "long", 15, index.windows))
     assert (extent.start, extent.end, extent.rows) == (60.0, 95.0, tuple(range(12, 18)))
 
