@@ -2,14 +2,15 @@
 
     python benchmarks/moments.py runs/demo_ra_clap/export ~/.cache/raclap/corpora/prompt_like/manifest.parquet
     python benchmarks/moments.py MODEL MANIFEST --recordings 20 --seed 60              twenty, of seeds 60 to 79
+    python benchmarks/moments.py MODEL MANIFEST --recordings 20 --split train          what the method is tuned on
 
-Clips of the test rows are laid end to end into stretches of one style, each of 20 to 70 s, until the recording is long
+Clips of a split are laid end to end into stretches of one style, each of 20 to 70 s, until the recording is long
 enough; nothing lies on the grid of the windows. Any two styles differ in at least two attributes. Each style is then
 searched for twice, by a caption and by a clip that is not in the recording, as many moments as it has stretches.
 
 Prints for each recording the largest and the median distance of a start or an end from the truth, in hops, stretches
 that no moment was found for, changes of style that the cut has lost (none within a hop and a half) and changes that it
-has invented; ends with one line of JSON for all.
+has invented; ends with a row of the table in docs/archive.md and one line of JSON for all.
 """
 
 import argparse
@@ -50,8 +51,9 @@ def main() -> None:
     parser.add_argument("--hop", type=float, default=5.0, help="seconds")
     parser.add_argument("--seed", type=int, default=0, help="of the first recording")
     parser.add_argument("--recordings", type=int, default=1)
+    parser.add_argument("--split", default="test", help="whose rows the recordings are made of (default: test)")
     arguments = parser.parse_args()
-    manifest = read_manifest(arguments.manifest, split="test")
+    manifest = read_manifest(arguments.manifest, split=arguments.split)
     all_errors, missed, lost, invented = [], 0, 0, 0
     for seed in range(arguments.seed, arguments.seed + arguments.recordings):
         with tempfile.TemporaryDirectory() as folder:
@@ -74,6 +76,15 @@ def main() -> None:
         "changes_lost": lost,
         "changes_invented": invented,
     }
+    rows = f"{arguments.split} rows, seeds {arguments.seed} to {arguments.seed + arguments.recordings - 1}"
+    cells = (
+        f"{rows}, {arguments.window:g} s every {arguments.hop:g} s",
+        f"{len(hops):,}",
+        f"{hops.max():.2f}",
+        f"{figures['over_a_hop']}",
+        f"{missed}",
+    )
+    print("|", " | ".join(cells), "|")
     print(json.dumps(figures))
 
 
@@ -82,7 +93,7 @@ class Found:
     """What is right and wrong of one recording.
 
     Attributes:
-        stretches: that it is made of.
+        stretches: it is made of.
         hops: (2 bounds a found stretch,) distance from the truth.
         missed: stretches that share no time with a moment, over both queries.
         lost, invented: changes of style.
@@ -139,9 +150,7 @@ def choose_styles(manifest: Manifest, count: int, rng: np.random.Generator) -> l
         if all(len(set(name.split("|")) - set(other.split("|"))) > 1 for other in chosen):
             chosen.append(str(name))
     if len(chosen) < count:
-        raise SystemExit(
-            f"{manifest.path}: {len(chosen)} such styles among its test rows; --styles {count} are too many"
-        )
+        raise SystemExit(f"{manifest.path}: {len(chosen)} such styles among these rows; --styles {count} are too many")
     return [by_style[name] for name in chosen[:count]]
 
 
