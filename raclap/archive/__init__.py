@@ -5,13 +5,17 @@
 The names are looked up when they are asked for: a command that needs one part does not wait for the libraries of all.
 """
 
+import importlib.util
 import os
 from importlib import import_module
 from typing import Any
 
+from raclap.errors import RaClapError
+
 # LanceDB reads it once, when it is imported. Its warnings are of what raclap has seen to; its errors are raised, too.
 os.environ.setdefault("LANCEDB_LOG", "error")
 
+_PACKAGES = ("lancedb", "numba", "ruptures")
 _HOMES = {
     "ArchiveSearch": "searching",
     "DatasetOptions": "dataset_address",
@@ -24,6 +28,15 @@ _HOMES = {
 }
 
 __all__ = list(_HOMES)
+
+
+def _check_packages() -> None:
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise RaClapError(f"Searching archives needs the package {missing[0]}: pip install 'raclap[archive]'")
+
+
+_check_packages()  # here, so that no way into the package ends in a traceback
 
 
 def __getattr__(name: str) -> Any:

@@ -1,11 +1,11 @@
 """Extents: where the moments of a query start and end.
 
-The best window that shares no sound with a moment starts the next one. Its recording is cut into stretches of one
-sound. The moment is the stretch that the window lies in, and those beside it that sound alike and fit nearly as well:
-they keep three quarters of the way from the recording's median score to that of the stretch, or differ from it by no
-more than its windows do. A style that begins or ends amid a window is so found where it does, to within a hop, if the
-model tells it from what is beside it. At the ends of the recording, and where windows are missing between two others,
-the moment ends with its window.
+A moment grows from a window. Its recording is cut into stretches of one sound; the moment is the stretch that the
+window speaks for, and those beside it that sound alike and fit nearly as well: they keep three quarters of the way
+from the recording's median score to that of the stretch, or differ from it by less than twice what its windows do. A
+style that begins or ends amid a window is so found where it does, to within a hop, if the model tells it from what is
+beside it. At the ends of the recording, and where windows are missing between two others, the moment ends with its
+window.
 
 Shapes: D joint size.
 """
@@ -19,7 +19,7 @@ from raclap.archive.tracks import Tracks, WindowPlace
 
 _ALIKE = 0.8  # cosine of two stretches: styles that differ in two attributes are below
 _NEARLY = 0.75  # of the way from the recording's median score to the level of the moment
-_DEVIATIONS = 2.0
+_DEVIATIONS = 2.0  # of scores within stretches: a query that all of a recording fits finds it whole
 _MAD_TO_DEVIATION = 1.4826
 
 
