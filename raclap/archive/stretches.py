@@ -10,7 +10,7 @@ import numpy as np
 from raclap.archive.change_points import crossing, cut_by_sound, overlap_of
 
 _BESIDE = 6  # windows on either side of a change that say how it sounds there
-_LEAST_WAY = 1e-12
+_LEAST_WAY = 1e-12  # of what is divided by
 
 
 class Stretches:
@@ -33,7 +33,7 @@ class Stretches:
         self._reach = int(np.ceil(overlap))  # windows that may hold something of both sides of a change
         self.cuts = cut_by_sound(vectors, overlap)
         means = np.stack([vectors[self.clear(first, last)].mean(axis=0) for first, last in pairwise(self.cuts)])
-        self.means = means / np.linalg.norm(means, axis=1, keepdims=True)
+        self.means = means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), _LEAST_WAY)
 
     def __len__(self) -> int:
         return len(self.cuts) - 1

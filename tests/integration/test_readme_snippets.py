@@ -37,6 +37,8 @@ ELSEWHERE = {
     "README.md": {
         "make test": "it would run this test: test_make_test_runs_pytest",
         INSTALLING: "it changes the environment that the tests run in: test_what_is_installed_is_there_to_install",
+        'pip install -c constraints.txt -e ".[archive]"': "it changes the environment: "
+        "test_what_is_installed_is_there_to_install",
     },
     "checkpoints.md": {
         "hf download ajd12342/paraspeechclap-combined --local-dir downloads": "there is no network: a file of the "
@@ -180,7 +182,7 @@ def test_what_is_installed_is_there_to_install():
     assert f'install --quiet "{torch}"' in (ROOT / "Makefile").read_text(), "README and Makefile install another torch"
     settings = configparser.ConfigParser()
     settings.read(ROOT / "setup.cfg")
-    assert {"demo", "onnx", "page"} <= settings["options.extras_require"].keys()
+    assert {"archive", "demo", "onnx", "page"} <= settings["options.extras_require"].keys()
     lines = (line.partition("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines())
     pinned = [Requirement(line) for line in lines if line]
     assert pinned and all(str(requirement.specifier).startswith("==") for requirement in pinned)
