@@ -58,14 +58,14 @@ class ExtentFinder:
         self._query = query
         self._among = among
         self._taken: set[int] = set()
+        self._fits: dict[Stretches, tuple[np.ndarray, np.ndarray]] = {}
 
     def extent(self, window: WindowPlace) -> Extent | None:
         """The moment that a window is of; None: an earlier one has it."""
         if window.row in self._taken:
             return None
         stretches = self._tracks.around(window).stretches_around(window.row, self._among)
-        scores = stretches.vectors @ self._query
-        levels = stretches.levels(scores)
+        scores, levels = self._fit(stretches)
         own, place = self._own(stretches, levels, int(np.flatnonzero(stretches.rows == window.row)[0]))
         first, last = _joined(stretches, scores, levels, own)
         begin, finish = int(stretches.cuts[first]), int(stretches.cuts[last + 1])
@@ -82,6 +82,13 @@ class ExtentFinder:
         self._taken.update(rows)
         found = float(stretches.start[best]), float(stretches.end[best]), float(scores[best])
         return Extent(start, end, rows, int(stretches.rows[best]), *found)
+
+    def _fit(self, stretches: Stretches) -> tuple[np.ndarray, np.ndarray]:
+        """Scores of the windows and levels of the stretches; a query may find many moments in one recording."""
+        if stretches not in self._fits:
+            scores = stretches.vectors @ self._query
+            self._fits[stretches] = scores, stretches.levels(scores)
+        return self._fits[stretches]
 
     def _own(self, stretches: Stretches, levels: np.ndarray, place: int) -> tuple[int, int]:
         """The stretch that a window speaks for, and its window nearest to that one.
